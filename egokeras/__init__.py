@@ -1,0 +1,15 @@
+"""egokeras: train small first-person video models and put them on the device.
+
+Importing this package loads nothing heavy, because `--help` and the device side go through it.
+"""
+
+__version__ = "0.1.0"
+
+
+def load_model(path):
+    """Load a trained student (`model.keras`) as a `keras.Model`, with our layers registered and `safe_mode=True`."""
+    import keras
+
+    import egokeras.layers  # noqa: F401  registers the layers a student may contain
+
+    return keras.models.load_model(path, compile=False, safe_mode=True)
