@@ -1,0 +1,68 @@
+"""Every Keras class of ours that a saved student may contain; importing this package registers them.
+
+A clip is `(batch, time, height, width, channels)`; a per-frame network sees its frames as one large batch.
+"""
+
+import keras
+
+
+@keras.saving.register_keras_serializable(package="egokeras")
+class FoldTime(keras.layers.Layer):
+    """`(batch, time, ...)` to `(batch * time, ...)`: every frame becomes an item of the batch.
+
+    Unlike `TimeDistributed` it does not copy the per-frame network once per frame when exported.
+    """
+
+    def call(self, clip):
+        return keras.ops.reshape(clip, (-1, *clip.shape[2:]))
+
+    def compute_output_shape(self, shape):
+        return (None if shape[0] is None else shape[0] * shape[1], *shape[2:])
+
+
+@keras.saving.register_keras_serializable(package="egokeras")
+class UnfoldTime(keras.layers.Layer):
+    """`(batch * time, ...)` back to `(batch, time, ...)`.
+
+    Args:
+        time: frames per clip.
+    """
+
+    def __init__(self, time, **kwargs):
+        super().__init__(**kwargs)
+        self.time = time
+
+    def call(self, frames):
+        return keras.ops.reshape(frames, (-1, self.time, *frames.shape[1:]))
+
+    def compute_output_shape(self, shape):
+        return (None if shape[0] is None else shape[0] // self.time, self.time, *shape[1:])
+
+    def get_config(self):
+        return {**super().get_config(), "time": self.time}
+
+
+@keras.saving.register_keras_serializable(package="egokeras")
+class NormalizePixels(keras.layers.Layer):
+    """Pixels 0..255 in RGB to what a pretrained backbone expects: `pixels * scale + offset`, channel by channel.
+
+    Args:
+        scale, offset: three numbers each, in the order of the output's channels.
+        bgr: reverse the channels first (the Caffe convention).
+    """
+
+    def __init__(self, scale, offset, bgr=False, **kwargs):
+        super().__init__(**kwargs)
+        self.scale, self.offset, self.bgr = tuple(scale), tuple(offset), bgr
+
+    def call(self, pixels):
+        pixels = keras.ops.cast(pixels, self.compute_dtype)
+        if self.bgr:
+            pixels = keras.ops.flip(pixels, axis=-1)
+        return pixels * keras.ops.cast(self.scale, self.compute_dtype) + keras.ops.cast(self.offset, self.compute_dtype)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        return {**super().get_config(), "scale": list(self.scale), "offset": list(self.offset), "bgr": self.bgr}

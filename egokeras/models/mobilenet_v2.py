@@ -1,0 +1,143 @@
+"""Per-frame convolutional backbones: MobileNetV2 as in the egocentric report, or any other of `keras.applications`."""
+
+import dataclasses
+import difflib
+import pathlib
+
+import keras
+
+from egokeras.errors import InputError
+from egokeras.layers import FoldTime, NormalizePixels, UnfoldTime
+
+# How the weights of keras.applications want their pixels: (scale, offset) per channel, and BGR or RGB.
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+NORMALIZATION = {
+    "tf": {"scale": (1 / 127.5,) * 3, "offset": (-1.0,) * 3},
+    "torch": {
+        "scale": tuple(1 / (255 * s) for s in _IMAGENET_STD),
+        "offset": tuple(-m / s for m, s in zip(_IMAGENET_MEAN, _IMAGENET_STD, strict=True)),
+    },
+    "caffe": {"scale": (1.0,) * 3, "offset": (-103.939, -116.779, -123.68), "bgr": True},
+    "none": {"scale": (1.0,) * 3, "offset": (0.0,) * 3},  # the network normalises by itself
+}
+_FAMILIES = (  # first matching prefix
+    ("MobileNetV3", "none"), ("EfficientNet", "none"), ("ConvNeXt", "none"), ("MobileNet", "tf"), ("Inception", "tf"), ("Xception", "tf"),
+    ("NASNet", "tf"), ("DenseNet", "torch"), ("VGG", "caffe"), ("ResNet", "caffe"),
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """A network of `keras.applications`, without its classifier, applied to every frame.
+
+    Attributes:
+        name: `MobileNetV2`, or another network of `keras.applications`.
+        alpha: width multiplier (MobileNets only).
+        weights: `imagenet` (Keras downloads them), a local `.h5` file, or None for random ones.
+        cut: name of the last layer kept, for example `block_12_add`; None keeps all.
+        trainable_from: name of the first layer that learns; `""` lets all learn, None freezes all.
+        normalization: `tf`, `torch`, `caffe` or `none`; None is what the network's weights were trained with.
+    """
+
+    name: str = "MobileNetV2"
+    alpha: float = 1.0
+    weights: str | None = "imagenet"
+    cut: str | None = None
+    trainable_from: str | None = None
+    normalization: str | None = None
+
+    @property
+    def frozen(self):
+        """Whether no weight of it learns, so that its features may be computed once."""
+        return self.trainable_from is None
+
+    def build(self, *, frames, size, pool):
+        """Model `rgb` `(batch, frames, size, size, 3)` uint8 -> features `(batch, frames, channels)`, or maps if not `pool`.
+
+        Raises:
+            InputError: an unknown network, layer or weights file.
+        """
+        rgb = keras.Input((frames, size, size, 3), dtype="uint8", name="rgb")
+        x = FoldTime(name="fold_time")(rgb)
+        x = NormalizePixels(name="normalize", **NORMALIZATION[self.normalization or _normalization_of(self.name)])(x)
+        inner = self._network(x, size)
+        x = inner.output
+        if self.cut is not None:
+            x = _layer(inner, self.cut, "backbone.cut").output
+        if pool:
+            x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+        model = keras.Model({"rgb": rgb}, UnfoldTime(frames, name="unfold_time")(x), name="backbone")
+        self._freeze(model)
+        return model
+
+    def _network(self, x, size):
+        application = getattr(keras.applications, self.name, None)
+        if not callable(application):
+            names = [name for name in dir(keras.applications) if name[0].isupper()]
+            nearest = difflib.get_close_matches(self.name, names, n=3)
+            raise InputError(f"backbone.name {self.name!r} is not in keras.applications; nearest: {', '.join(nearest) or ', '.join(names)}.")
+        if self.weights not in (None, "imagenet") and not pathlib.Path(self.weights).is_file():
+            raise InputError(f"backbone.weights {self.weights!r} is not a file; give a .h5 file, 'imagenet' (downloaded) or None (random).")
+        width = {"alpha": self.alpha} if self.name in ("MobileNet", "MobileNetV2") else {}
+        # weights are loaded into a network of its own, whose layers then run on our normalised frames: Keras checks
+        # the input shape of a network with ImageNet weights, and warns for sizes that it has no file for
+        inner = application(include_top=False, weights=None, input_tensor=x, **width)
+        if self.weights is not None:
+            self._load(inner, application, width)
+        return inner
+
+    def _load(self, inner, application, width):
+        path = self.weights
+        try:
+            source = application(include_top=False, weights=path, input_shape=(None, None, 3), **width)
+        except Exception as error:
+            cure = "give a local .h5 file or weights=None" if path == "imagenet" else "it must fit this network, alpha and Keras version"
+            raise InputError(f"backbone.weights {path!r}: {error}; {cure}.") from error
+        inner.set_weights(source.get_weights())
+
+    def _freeze(self, model):
+        if self.trainable_from is None:
+            model.trainable = False
+        elif self.trainable_from:
+            first = model.layers.index(_layer(model, self.trainable_from, "backbone.trainable_from"))
+            for layer in model.layers[:first]:
+                layer.trainable = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SmallBackbone:
+    """A few strided convolutions per frame, for small frames and little time: it trains from scratch in a minute.
+
+    Attributes:
+        channels: one 3x3 convolution of stride 2 for each number.
+    """
+
+    channels: tuple[int, ...] = (16, 32, 64, 96)
+    frozen = False
+
+    def build(self, *, frames, size, pool):
+        """Model `rgb` `(batch, frames, size, size, 3)` uint8 -> features `(batch, frames, channels)`, or maps if not `pool`."""
+        rgb = keras.Input((frames, size, size, 3), dtype="uint8", name="rgb")
+        x = FoldTime(name="fold_time")(rgb)
+        x = NormalizePixels(name="normalize", **NORMALIZATION["tf"])(x)
+        for i, channels in enumerate(self.channels, 1):
+            x = keras.layers.Conv2D(channels, 3, strides=2, padding="same", use_bias=False, name=f"conv_{i}")(x)
+            # 0.99 would need a few hundred steps to forget its start: longer than a short training
+            x = keras.layers.BatchNormalization(momentum=0.9, name=f"conv_{i}_bn")(x)
+            x = keras.layers.ReLU(6.0, name=f"conv_{i}_relu")(x)
+        if pool:
+            x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+        return keras.Model({"rgb": rgb}, UnfoldTime(frames, name="unfold_time")(x), name="backbone")
+
+
+def _normalization_of(name):
+    if name.startswith("ResNet") and name.endswith("V2"):
+        return "tf"
+    return next((kind for prefix, kind in _FAMILIES if name.startswith(prefix)), "tf")
+
+
+def _layer(model, name, field):
+    names = [layer.name for layer in model.layers]
+    if name not in names:
+        raise InputError(f"{field} {name!r} is not a layer; nearest: {', '.join(difflib.get_close_matches(name, names, n=3)) or names[-1]}.")
+    return model.get_layer(name)
