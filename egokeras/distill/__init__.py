@@ -1,0 +1,6 @@
+"""Training methods: one file per paper, and the `Distiller` that trains a student by any of them."""
+
+from egokeras.distill.base import Distiller
+from egokeras.distill.supervised import Supervised
+
+__all__ = ["Distiller", "Supervised"]

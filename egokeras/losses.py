@@ -1,0 +1,30 @@
+"""Losses as plain functions of logits, one value per clip."""
+
+import keras
+from keras import ops
+
+
+def cross_entropy(labels, logits, class_weights=None):
+    """Cross-entropy of integer labels; clips without a label (-1) count zero.
+
+    Args:
+        labels: `(batch,)` integers.
+        logits: `(batch, classes)`.
+        class_weights: `(classes,)` factors by the class of the label, or None.
+
+    Returns:
+        `(batch,)` float32.
+    """
+    known = labels >= 0
+    labels = ops.where(known, labels, 0)
+    logits = ops.cast(logits, "float32")
+    losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    if class_weights is not None:
+        losses = losses * ops.take(ops.convert_to_tensor(class_weights, "float32"), labels)
+    return losses * ops.cast(known, "float32")
+
+
+def mean_over_known(losses, labels):
+    """Mean of per-clip losses over the clips that have a label; 0 where none has."""
+    known = ops.sum(ops.cast(labels >= 0, "float32"))
+    return ops.sum(losses) / ops.maximum(known, 1.0)
