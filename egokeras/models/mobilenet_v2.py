@@ -110,9 +110,11 @@ class SmallBackbone:
 
     Attributes:
         channels: one 3x3 convolution of stride 2 for each number.
+        grid: the last map is averaged in grid x grid cells, so that the features still say roughly where things are.
     """
 
     channels: tuple[int, ...] = (16, 32, 64, 96)
+    grid: int = 2
     frozen = False
 
     def build(self, *, frames, size, pool):
@@ -126,7 +128,10 @@ class SmallBackbone:
             x = keras.layers.BatchNormalization(momentum=0.9, name=f"conv_{i}_bn")(x)
             x = keras.layers.ReLU(6.0, name=f"conv_{i}_relu")(x)
         if pool:
-            x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+            if x.shape[1] < self.grid:
+                raise InputError(f"backbone.grid {self.grid} does not fit the {x.shape[1]}x{x.shape[2]} map that {size} px leave; use larger frames.")
+            x = keras.layers.AveragePooling2D(x.shape[1] // self.grid, name="pool")(x)
+            x = keras.layers.Flatten(name="flatten")(x)
         return keras.Model({"rgb": rgb}, UnfoldTime(frames, name="unfold_time")(x), name="backbone")
 
 

@@ -1,0 +1,270 @@
+"""A recipe says how to train: typed objects with the paper's values as defaults, changed from outside by `key=value`.
+
+A recipe file is a Python file with a docstring and a function `stages() -> tuple[Recipe, ...]`; it is data, and is run by its path.
+"""
+
+import ast
+import collections.abc
+import dataclasses
+import difflib
+import importlib.util
+import math
+import pathlib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from egokeras.data.transforms import Augment
+from egokeras.distill import Supervised
+from egokeras.errors import InputError
+from egokeras.models import FrameModel
+
+FOLDERS = [pathlib.Path(__file__).parent / "pipelines", pathlib.Path(__file__).parents[1] / "pipelines"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data:
+    """Which clips, and what of them.
+
+    Attributes:
+        shards: folder that `egokeras prepare` made.
+        train, validation: names of the splits.
+        heads: label spaces to learn; empty is `verb` and `noun` where the data has them, else `action`.
+        classes: sizes of the label spaces, for `describe` without data; data that has other sizes is refused.
+        videos: a text file with one video name per line, or a csv with a column `video_id`: only clips of these videos are used.
+        hold_out: share of the training videos (or groups) to validate on, in the place of the split `validation`; 0 is none.
+        augment: random changes to the training clips, or None.
+        balanced: draw training clips so that rare classes come as often as common ones.
+    """
+
+    shards: str = ""
+    train: str = "train"
+    validation: str = "validation"
+    heads: tuple[str, ...] = ()
+    classes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    videos: str = ""
+    hold_out: float = 0.0
+    augment: Augment | None = None
+    balanced: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepDecay:
+    """The learning rate times `factor` at epoch `first` and every `every` epochs after it (the report, section 2.4).
+
+    Attributes:
+        rule: `plain` decays at first, first + every, first + 2 every ...; `repo` follows the report's code, which decays at
+            `first` and then at the multiples of `every`.
+    """
+
+    factor: float = 0.2
+    first: int = 35
+    every: int = 20
+    rule: typing.Literal["plain", "repo"] = "plain"
+
+    def at(self, epoch, epochs):
+        """Factor on the learning rate in `epoch` (from 0) of `epochs`."""
+        if epoch < self.first:
+            return 1.0
+        extra = (epoch - self.first) // self.every if self.rule == "plain" else epoch // self.every - self.first // self.every
+        return self.factor ** (1 + extra)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cosine:
+    """From the full learning rate to zero along half a cosine."""
+
+    def at(self, epoch, epochs):
+        """Factor on the learning rate in `epoch` (from 0) of `epochs`."""
+        return 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optim:
+    """Optimizer and learning rate.
+
+    Attributes:
+        optimizer: `adam`, `adamw` or `sgd`.
+        learning_rate: at the start.
+        schedule: how it falls, or None.
+        momentum: of `sgd`.
+        weight_decay: decoupled, of `adamw` and `sgd`.
+        clip_norm: largest norm of each weight's gradient, or None.
+    """
+
+    optimizer: typing.Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: float = 1e-3
+    schedule: StepDecay | Cosine | None = None
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+
+    def build(self, steps_per_epoch, epochs):
+        """The `keras.optimizers.Optimizer`; its rate is a function of the step alone."""
+        import keras
+
+        rate = self.learning_rate
+        if self.schedule is not None:
+            rates = [self.learning_rate * self.schedule.at(epoch, epochs) for epoch in range(epochs)]
+            changes = [epoch for epoch in range(1, epochs) if rates[epoch] != rates[epoch - 1]]
+            boundaries = [epoch * steps_per_epoch - 1 for epoch in changes]  # a rate holds up to its boundary, that step included
+            rate = keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, [rates[0], *(rates[epoch] for epoch in changes)])
+        common = {"learning_rate": rate, "clipnorm": self.clip_norm}
+        if self.optimizer == "sgd":
+            return keras.optimizers.SGD(momentum=self.momentum, weight_decay=self.weight_decay or None, **common)
+        if self.optimizer == "adamw":
+            return keras.optimizers.AdamW(weight_decay=self.weight_decay, **common)
+        return keras.optimizers.Adam(**common)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One training.
+
+    Attributes:
+        name: of the stage, and of its run folder.
+        data, model, method, optim: what is learned from what, how.
+        epochs: passes over the training clips.
+        batch_size: clips per step.
+        seed: of the weights, the order of the clips and the augmentation.
+        early_stopping: epochs without a lower `val_loss` after which training ends and the best weights return; None is never.
+        mixed_precision: compute in float16 with float32 weights (for GPUs).
+        cache_features: compute a frozen backbone's features once, where no augmentation forbids it.
+        folds: below 1,000 clips, also score by that many grouped folds, each trained anew; 0 is never.
+        exports: names of the exports that follow, where the whole road is taken.
+    """
+
+    name: str
+    data: Data = Data()
+    model: FrameModel = FrameModel()
+    method: Supervised = Supervised()
+    optim: Optim = Optim()
+    epochs: int = 100
+    batch_size: int = 16
+    seed: int = 0
+    early_stopping: int | None = None
+    mixed_precision: bool = False
+    cache_features: bool = True
+    folds: int = 0
+    exports: tuple[str, ...] = ()
+
+
+def names():
+    """Recipe name to its file, for all recipes that come with egokeras."""
+    return {path.stem: path for folder in FOLDERS for path in sorted(folder.glob("*.py"))}
+
+
+def load(recipe):
+    """Stages of a recipe file, given by its path or, for those that come with egokeras, by its name.
+
+    Raises:
+        InputError: no such recipe, or the file has no `stages()` that returns recipes.
+    """
+    path = pathlib.Path(recipe) if str(recipe).endswith(".py") else names().get(str(recipe))
+    if path is None or not path.is_file():
+        known = ", ".join(difflib.get_close_matches(str(recipe), names(), n=3, cutoff=0.4) or names())
+        raise InputError(f"there is no recipe {str(recipe)!r}; nearest: {known}. `egokeras list` shows all; a path to a .py file works too.")
+    stages = getattr(run_file(path), "stages", None)
+    if not callable(stages):
+        raise InputError(f"{path} has no function stages(); a recipe file returns a tuple of Recipe from it.")
+    made = stages()
+    if not isinstance(made, tuple) or not made or not all(isinstance(stage, Recipe) for stage in made):
+        raise InputError(f"{path}: stages() returned {type(made).__name__}; it must return a tuple of Recipe.")
+    return made
+
+
+def run_file(path):
+    """The module in a Python file that the user named."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def override(stages, assignment):
+    """Stages with one field changed: `optim.learning_rate=1e-3`, or `STAGE.optim.learning_rate=1e-3` for one stage alone.
+
+    A value is a Python literal, a bare word for text, or the name of a class where the field holds an object (`model.head=LSTMHead`).
+
+    Raises:
+        InputError: not of the form key=value, an unknown key, or a value of the wrong type.
+    """
+    key, equals, text = assignment.partition("=")
+    if not equals:
+        raise InputError(f"{assignment!r} is not key=value, for example optim.learning_rate=1e-3.")
+    stage, _, rest = key.partition(".")
+    chosen = [stage] if rest and stage in [recipe.name for recipe in stages] else [recipe.name for recipe in stages]
+    path = (rest if rest and [stage] == chosen and stage not in _fields(stages[0]) else key).split(".")
+    return tuple(_replace(recipe, path, text, key) if recipe.name in chosen else recipe for recipe in stages)
+
+
+def _replace(value, path, text, key):
+    first, rest = path[0], path[1:]
+    if not dataclasses.is_dataclass(value):
+        raise InputError(f"{key}: there is nothing below {value!r}; give the field before it a value first.")
+    if first not in _fields(value):
+        nearest = difflib.get_close_matches(first, _fields(value), n=1, cutoff=0.5)
+        cure = f"did you mean {nearest[0]!r}?" if nearest else f"it has {', '.join(_fields(value))}."
+        raise InputError(f"{key}: {type(value).__name__} has no field {first!r}; {cure}")
+    if rest:
+        return dataclasses.replace(value, **{first: _replace(getattr(value, first), rest, text, key)})
+    hint = typing.get_type_hints(type(value))[first]
+    return dataclasses.replace(value, **{first: _parse(text, hint, key)})
+
+
+def _fields(value):
+    return [field.name for field in dataclasses.fields(value)]
+
+
+def _parse(text, hint, key):
+    for kind in _alternatives(hint):
+        if dataclasses.is_dataclass(kind) and kind.__name__ == text:
+            return kind()
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    for candidate in (value, text):
+        fitted = _fit(candidate, hint)
+        if fitted is not _MISFIT:
+            return fitted
+    wanted = ", ".join(getattr(kind, "__name__", str(kind)) for kind in _alternatives(hint))
+    raise InputError(f"{key}: {text!r} does not fit; it takes {wanted}.")
+
+
+_MISFIT = object()
+
+
+def _alternatives(hint):
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if union else (hint,)
+
+
+def _fit(value, hint) -> Any:
+    """`value` as an instance of a type hint, or _MISFIT; an int serves as a float, one item as a tuple of one."""
+    if len(_alternatives(hint)) > 1:
+        return next((fitted for kind in _alternatives(hint) if (fitted := _fit(value, kind)) is not _MISFIT), _MISFIT)
+    origin, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if origin is typing.Literal:
+        return value if value in arguments else _MISFIT
+    if origin is types.NoneType:
+        return value if value is None else _MISFIT
+    if origin is float:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else _MISFIT
+    if origin is tuple:
+        items = value if isinstance(value, tuple | list) else (value,)
+        fitted = tuple(_fit(item, arguments[0]) for item in items)
+        return _MISFIT if any(item is _MISFIT for item in fitted) else fitted
+    if origin is collections.abc.Mapping:
+        return value if isinstance(value, dict) else _MISFIT
+    return value if isinstance(value, origin) and isinstance(value, bool) == (origin is bool) else _MISFIT
+
+
+def as_json(value):
+    """A recipe as JSON values, for the record and for comparison: objects carry their class's name under `is`."""
+    if dataclasses.is_dataclass(value):
+        return {"is": type(value).__name__, **{name: as_json(getattr(value, name)) for name in _fields(value)}}
+    if isinstance(value, Mapping):
+        return {key: as_json(item) for key, item in value.items()}
+    return [as_json(item) for item in value] if isinstance(value, tuple) else value

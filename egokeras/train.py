@@ -1,0 +1,220 @@
+"""Train a recipe: data -> student -> Distiller -> run folder."""
+
+import contextlib
+import csv
+import dataclasses
+import pathlib
+import re
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from egokeras import recipe as recipes
+from egokeras.data import folds as grouping
+from egokeras.data.input_pipeline import batches, default_heads, stream
+from egokeras.data.shards import Shards
+from egokeras.distill import Distiller
+from egokeras.errors import InputError
+from egokeras.features import cached
+from egokeras.files import write_json
+
+FEW_CLIPS = 1000  # below this, one held-out set says too little and grouped folds are worth their time
+
+
+def fit(recipe, run_dir, *, verbose="auto"):
+    """Train one stage into `run_dir`: `model.keras`, `recipe.json`, `classes.json`, `history.csv` and `tensorboard/`.
+
+    Args:
+        recipe: a `Recipe` whose `data.shards` is set.
+        run_dir: an existing folder.
+        verbose: as in `keras.Model.fit`.
+
+    Returns:
+        The trained student, a `keras.Model` from `rgb`.
+
+    Raises:
+        InputError: the recipe and the data do not fit, or a clip is damaged.
+    """
+    run_dir = pathlib.Path(run_dir)
+    keras.utils.set_random_seed(recipe.seed)
+    keras.mixed_precision.set_global_policy("mixed_float16" if recipe.mixed_precision else "float32")
+    shards = open_shards(recipe)
+    classes = class_counts(recipe, shards)
+    train_rows, validation_rows = split_rows(recipe.data, shards)
+    model = recipe.model.build(classes=classes, frames=shards.shape[0], size=shards.shape[1])
+    write_json(run_dir / "recipe.json", {**recipes.as_json(recipe), "data_sha256": shards.sha256})
+    write_json(run_dir / "classes.json", {space: shards.classes[space] for space in classes})
+    student, source = _student_and_source(recipe, model, shards, run_dir.parent)
+    with _plain_errors():
+        _fit(recipe, student, source, train_rows, validation_rows, _callbacks(recipe, run_dir), verbose)
+    save(model, run_dir / "model.keras")
+    return model
+
+
+def _fit(recipe, student, source, train_rows, validation_rows, callbacks, verbose):
+    """Train `student` on `train_rows` of `source`, and validate on `validation_rows` after every epoch."""
+    heads = [space for space in student.output if f"label_{space}" in source.clips.dtype.names]
+    labels = {space: source.labels(space, train_rows) for space in heads}
+    method = recipe.method.bind(labels, {space: len(source.classes[space]) for space in heads})
+    steps = max(1, round(len(train_rows) / recipe.batch_size))
+    distiller = Distiller(student, method)
+    distiller.compile(recipe.optim.build(steps, recipe.epochs))
+    data = stream(
+        source,
+        train_rows,
+        heads=heads,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        augment=recipe.data.augment,
+        balanced=recipe.data.balanced,
+    )
+    validation = None
+    if len(validation_rows):
+        order = tf.data.Dataset.from_tensor_slices(validation_rows).batch(recipe.batch_size)
+        validation = batches(source, order, heads)
+    return distiller.fit(data, epochs=recipe.epochs, steps_per_epoch=steps, validation_data=validation, callbacks=callbacks, verbose=verbose)
+
+
+def score_folds(recipe, model, run_dir, score):
+    """Grouped k-fold scores over all labelled clips: train `recipe.folds` heads, each judged on the groups it has not seen.
+
+    Args:
+        recipe: of the run.
+        model: its built student; its weights are left alone.
+        run_dir: of the run.
+        score: function of (logits by head, labels by head) that gives a score by head.
+
+    Returns:
+        One score by head for every fold; empty where `recipe.folds` is 0 or there are 1,000 clips or more.
+    """
+    shards = open_shards(recipe)
+    rows = np.concatenate(split_rows(recipe.data, shards))
+    if not recipe.folds or len(rows) >= FEW_CLIPS:
+        return []
+    classes = class_counts(recipe, shards)
+    first = next(iter(classes))
+    groups = np.where(shards.clips["group"][rows] == "", shards.clips["video"][rows], shards.clips["group"][rows])
+    fold_of = grouping.grouped_folds(groups, shards.labels(first, rows), recipe.folds, recipe.seed)
+    scores = []
+    for fold in range(recipe.folds):
+        keras.utils.set_random_seed(recipe.seed)
+        fresh = recipe.model.build(classes=classes, frames=shards.shape[0], size=shards.shape[1])
+        student, source = _student_and_source(recipe, fresh, shards, pathlib.Path(run_dir).parent)
+        train, test = rows[fold_of != fold], rows[fold_of == fold]
+        with _plain_errors():
+            _fit(dataclasses.replace(recipe, early_stopping=None), student, source, train, test[:0], [], 0)
+        order = tf.data.Dataset.from_tensor_slices(test).batch(recipe.batch_size)
+        logits = [student({source.modality: x[source.modality]}, training=False) for x, _ in batches(source, order, list(classes))]
+        joined = {space: np.concatenate([np.asarray(batch[space]) for batch in logits]) for space in classes}
+        scores.append(score(joined, {space: shards.labels(space, test) for space in classes}))
+        print(f"fold {fold + 1} of {recipe.folds}: " + ", ".join(f"{space} {value:.1f}%" for space, value in scores[-1].items()), flush=True)
+    return scores
+
+
+def open_shards(recipe):
+    """The shards of a recipe.
+
+    Raises:
+        InputError: the recipe names none.
+    """
+    if not recipe.data.shards:
+        raise InputError(f"recipe {recipe.name!r} has no data; give data.shards=FOLDER, a folder made by `egokeras prepare`.")
+    return Shards(recipe.data.shards)
+
+
+def class_counts(recipe, shards):
+    """Label space to number of classes for the heads of a recipe, checked against what the recipe expects."""
+    counts = {}
+    for space in default_heads(shards, recipe.data.heads):
+        if space not in shards.classes:
+            raise InputError(f"data.heads: {shards.path} has no labels {space!r}; it has {', '.join(shards.classes)}.")
+        counts[space] = len(shards.classes[space])
+        expected = recipe.data.classes.get(space, counts[space])
+        if expected != counts[space]:
+            raise InputError(f"data.classes: recipe {recipe.name!r} expects {expected} classes of {space}, {shards.path} has {counts[space]}.")
+    return counts
+
+
+def split_rows(data, shards):
+    """Rows to train on and rows to validate on, by the settings of a recipe's `Data`."""
+    train = shards.rows(data.train)
+    validation = shards.rows(data.validation) if data.validation in shards.splits else train[:0]
+    if data.videos:
+        chosen = _listed_videos(data.videos)
+        stems = np.array([pathlib.PurePosixPath(video).stem for video in shards.clips["video"]])
+        train, validation = (rows[np.isin(stems[rows], chosen)] for rows in (train, validation))
+    if data.hold_out:
+        groups = shards.clips["video"][train]
+        space = next(iter(shards.classes))
+        fold_of = grouping.grouped_folds(groups, shards.labels(space, train), round(1 / data.hold_out), seed=0)
+        train, validation = train[fold_of != 0], train[fold_of == 0]
+    if not len(train):
+        raise InputError(f"{shards.path}: no clip to train on in split {data.train!r}; check data.train and data.videos.")
+    return train, validation
+
+
+def _listed_videos(path):
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            lines = list(csv.reader(file))
+    except OSError as error:
+        raise InputError(f"data.videos: {path} cannot be read ({error.strerror}).") from None
+    column = lines[0].index("video_id") if lines and "video_id" in lines[0] else 0
+    return sorted({line[column] for line in lines if line} - {"video_id"})
+
+
+def _student_and_source(recipe, model, shards, runs):
+    """What is trained, on what: the whole model on frames, or its head on the cached features of a frozen backbone."""
+    backbone = getattr(recipe.model, "backbone", None)
+    if recipe.cache_features and recipe.data.augment is None and backbone is not None and backbone.frozen:
+        return model.get_layer("head"), cached(model.get_layer("backbone"), shards, runs / ".features")
+    return model, shards
+
+
+def save(model, path):
+    """Write a model whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp.keras")
+    model.save(temporary)
+    temporary.replace(path)
+
+
+class _LearningRate(keras.callbacks.Callback):
+    """Adds the learning rate of the epoch's last step to the logs."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+
+
+class _MethodHook(keras.callbacks.Callback):
+    """Counts epochs in the Distiller and tells the method that one has ended."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.epoch.assign(epoch + 1)
+        if hasattr(self.model.method, "on_epoch_end"):
+            self.model.method.on_epoch_end(self.model.nets, epoch, logs)
+
+
+def _callbacks(recipe, run_dir):
+    callbacks = [
+        _MethodHook(),
+        _LearningRate(),
+        keras.callbacks.CSVLogger(run_dir / "history.csv"),
+        keras.callbacks.TensorBoard(run_dir / "tensorboard"),
+        keras.callbacks.TerminateOnNaN(),
+    ]
+    if recipe.early_stopping is not None:
+        callbacks.append(keras.callbacks.EarlyStopping("val_loss", patience=recipe.early_stopping, restore_best_weights=True, verbose=1))
+    return callbacks
+
+
+@contextlib.contextmanager
+def _plain_errors():
+    """An InputError inside `tf.data` arrives as an operation's error; give it back its sentence."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        found = re.search(r"InputError: (.*)", error.message)
+        if found is None:
+            raise
+        raise InputError(found[1]) from None

@@ -1,0 +1,21 @@
+"""The demo: a small network from scratch on a rendered kitchen, to a gated int8 file for the device and a page.
+
+    egokeras train
+"""
+
+from egokeras.data.transforms import Augment
+from egokeras.models import ConvNet1DHead, FrameModel, SmallBackbone
+from egokeras.recipe import Cosine, Data, Optim, Recipe
+
+
+def stages():
+    return (
+        Recipe(
+            name="demo",
+            data=Data(augment=Augment(shift=0.1, brightness=0.15, contrast=0.2)),
+            model=FrameModel(backbone=SmallBackbone(), head=ConvNet1DHead(filters=64, last_filters=128, dropout=0.3)),
+            optim=Optim(optimizer="adamw", learning_rate=2e-3, schedule=Cosine(), weight_decay=1e-4),
+            epochs=30,
+            exports=("float32", "int8"),
+        ),
+    )

@@ -1,0 +1,49 @@
+"""Augmentation against a loop over clips and frames."""
+
+import numpy as np
+import tensorflow as tf
+
+from egokeras.data.transforms import Augment
+
+CLIPS = np.random.default_rng(0).integers(0, 256, (16, 3, 8, 10, 3)).astype("uint8")
+
+
+def reference(clip, draws, flip=0.0, shift=0.0, brightness=0.0, contrast=0.0):
+    out = np.empty_like(clip)
+    height, width = clip.shape[1:3]
+    down, right = (int(np.round(np.float32(draw * shift) * np.float32(size))) for draw, size in zip(draws[1:3], (height, width), strict=True))
+    for t, frame in enumerate(clip):
+        if draws[0] < 2 * flip - 1:
+            frame = frame[:, ::-1]
+        for y in range(height):
+            for x in range(width):
+                source = frame[np.clip(y + down, 0, height - 1), np.clip(x + right, 0, width - 1)].astype("float32")
+                gain = np.float32(1 + contrast * draws[3])
+                light = source * gain + np.float32(127.5) * (1 - gain) + np.float32(255 * brightness * draws[4])
+                out[t, y, x] = np.clip(np.round(light), 0, 255)
+    return out
+
+
+def test_equals_a_loop():
+    seed = tf.constant([3, 4], tf.int64)
+    settings = {"flip": 0.5, "shift": 0.3, "brightness": 0.2, "contrast": 0.3}
+    draws = tf.random.stateless_uniform((5, len(CLIPS)), seed, -1.0, 1.0).numpy()
+    expected = np.stack([reference(clip, draws[:, i], **settings) for i, clip in enumerate(CLIPS)])
+    out = Augment(**settings)(CLIPS, seed).numpy()
+    assert np.abs(out.astype(int) - expected).max() <= 1  # the order of float operations may round a half either way
+    assert np.mean(out != expected) < 1e-3
+
+
+def test_all_frames_of_a_clip_change_alike():
+    still = np.repeat(CLIPS[:, :1], 3, axis=1)
+    out = Augment(flip=0.5, shift=0.3, brightness=0.2, contrast=0.3)(still, tf.constant([1, 2], tf.int64)).numpy()
+    assert (out == out[:, :1]).all()
+    assert len({clip.tobytes() for clip in out}) == len(out)
+
+
+def test_probabilities_and_identity():
+    seed = tf.constant([0, 0], tf.int64)
+    many = np.repeat(CLIPS[:1], 2000, axis=0)
+    flipped = (Augment(flip=0.25)(many, seed).numpy() != many).any(axis=(1, 2, 3, 4)).mean()
+    assert 0.2 < flipped < 0.3
+    np.testing.assert_array_equal(Augment()(CLIPS, seed), CLIPS)

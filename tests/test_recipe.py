@@ -1,0 +1,126 @@
+"""Recipes: found by name or path, changed by key=value with every mistake named, recorded as JSON."""
+
+import json
+
+import pytest
+
+from egokeras import recipe as recipes
+from egokeras.data.transforms import Augment
+from egokeras.errors import InputError
+from egokeras.models import ConvNet1DHead, LSTMHead
+from egokeras.recipe import Cosine, Data, Optim, Recipe, StepDecay
+
+
+@pytest.fixture
+def stages():
+    return (Recipe(name="teacher"), Recipe(name="student", epochs=3))
+
+
+def test_every_recipe_has_a_docstring_and_loads():
+    assert {"report_lstm", "report_convlstm", "report_convlstm_table1", "report_convnet1d", "own_clips", "demo"} <= set(recipes.names())
+    for name, path in recipes.names().items():
+        assert recipes.load(name) == recipes.load(path)
+        assert recipes.run_file(path).__doc__
+        assert [stage.name for stage in recipes.load(name)] == [name]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "path", "value"),
+    [
+        ("epochs=7", "epochs", 7),
+        ("optim.learning_rate=1e-2", "optim.learning_rate", 0.01),
+        ("optim.learning_rate=1", "optim.learning_rate", 1.0),
+        ("optim.clip_norm=None", "optim.clip_norm", None),
+        ("optim.schedule=Cosine", "optim.schedule", Cosine()),
+        ("optim.optimizer=sgd", "optim.optimizer", "sgd"),
+        ("model.head=LSTMHead", "model.head", LSTMHead()),
+        ("model.backbone.weights=some/file.h5", "model.backbone.weights", "some/file.h5"),
+        ("model.backbone.weights=None", "model.backbone.weights", None),
+        ("data.heads=verb", "data.heads", ("verb",)),
+        ("data.heads=('verb','noun')", "data.heads", ("verb", "noun")),
+        ("data.augment=Augment", "data.augment", Augment()),
+        ("data.shards=2024", "data.shards", "2024"),
+        ("data.classes={'verb': 5}", "data.classes", {"verb": 5}),
+        ("mixed_precision=True", "mixed_precision", True),
+    ],
+)
+def test_overrides(stages, assignment, path, value):
+    for changed in recipes.override(stages, assignment):
+        for part in path.split("."):
+            changed = getattr(changed, part)
+        assert changed == value and type(changed) is type(value)
+
+
+def test_override_of_one_stage(stages):
+    teacher, student = recipes.override(stages, "student.optim.learning_rate=0.5")
+    assert teacher == stages[0] and student.optim.learning_rate == 0.5
+    deep = recipes.override((Recipe(name="a", optim=Optim(schedule=StepDecay())),), "optim.schedule.first=3")
+    assert deep[0].optim.schedule == StepDecay(first=3)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("epochs", "not key=value"),
+        ("optim.learning_rte=1", "did you mean 'learning_rate'"),
+        ("epoch=3", "did you mean 'epochs'"),
+        ("epochs=3.5", "epochs: '3.5' does not fit; it takes int"),
+        ("epochs=True", "does not fit; it takes int"),
+        ("epochs=many", "it takes int"),
+        ("optim.optimizer=lion", "does not fit"),
+        ("optim.schedule.first=3", "nothing below None"),
+        ("teach.epochs=3", "no field 'teach'"),
+        ("mixed_precision=1", "it takes bool"),
+    ],
+)
+def test_wrong_overrides_are_named(stages, assignment, message):
+    with pytest.raises(InputError, match=message):
+        recipes.override(stages, assignment)
+
+
+def test_unknown_and_broken_recipes(tmp_path):
+    with pytest.raises(InputError, match="nearest: report_lstm"):
+        recipes.load("report_lstn")
+    with pytest.raises(InputError, match="no recipe 'absent.py'"):
+        recipes.load("absent.py")
+    (tmp_path / "empty.py").write_text('"""Nothing."""\n')
+    with pytest.raises(InputError, match="no function stages"):
+        recipes.load(tmp_path / "empty.py")
+    (tmp_path / "list.py").write_text("def stages():\n    return []\n")
+    with pytest.raises(InputError, match="returned list"):
+        recipes.load(tmp_path / "list.py")
+
+
+def test_a_recipe_of_ones_own(tmp_path):
+    (tmp_path / "mine.py").write_text("from egokeras.recipe import Recipe\n\n\ndef stages():\n    return (Recipe(name='mine', epochs=2),)\n")
+    assert recipes.load(tmp_path / "mine.py") == (Recipe(name="mine", epochs=2),)
+
+
+def test_json_names_the_classes():
+    record = json.loads(json.dumps(recipes.as_json(Recipe(name="r", data=Data(heads=("verb",)), optim=Optim(schedule=StepDecay())))))
+    assert record["is"] == "Recipe" and record["model"]["head"] == {"is": "ConvNet1DHead", **vars(ConvNet1DHead())}
+    assert record["optim"]["schedule"]["first"] == 35 and record["data"]["heads"] == ["verb"]
+
+
+def test_schedules():
+    plain, repo = StepDecay(), StepDecay(rule="repo")
+    assert [epoch for epoch in range(1, 101) if plain.at(epoch, 100) != plain.at(epoch - 1, 100)] == [35, 55, 75, 95]
+    assert [epoch for epoch in range(1, 101) if repo.at(epoch, 100) != repo.at(epoch - 1, 100)] == [35, 40, 60, 80, 100]
+    assert plain.at(99, 100) == pytest.approx(0.2**4)
+    assert Cosine().at(0, 10) == 1 and Cosine().at(5, 10) == pytest.approx(0.5)
+
+
+def test_optimizer_follows_the_schedule_step_by_step():
+    import keras
+
+    optimizer = Optim(learning_rate=1.0, schedule=StepDecay(factor=0.1, first=2, every=1), clip_norm=100.0).build(steps_per_epoch=5, epochs=4)
+    assert isinstance(optimizer, keras.optimizers.Adam) and optimizer.clipnorm == 100.0
+    rates = []
+    weight = keras.Variable(0.0)
+    optimizer.build([weight])
+    for _ in range(20):
+        rates.append(float(optimizer.learning_rate))
+        optimizer.apply([keras.ops.ones(())], [weight])
+    assert rates == pytest.approx([1.0] * 10 + [0.1] * 5 + [0.01] * 5)
+    assert isinstance(Optim(optimizer="sgd").build(1, 1), keras.optimizers.SGD)
+    assert isinstance(Optim(optimizer="adamw").build(1, 1), keras.optimizers.AdamW)

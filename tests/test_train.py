@@ -1,0 +1,162 @@
+"""Training end to end on moving squares: time decides the verb, so only a head that sees the order can learn it."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import egokeras
+from egokeras import train
+from egokeras.data.folds import grouped_folds
+from egokeras.errors import InputError
+from egokeras.models import AverageHead, ConvNet1DHead, FrameModel, SmallBackbone
+from egokeras.recipe import Data, Optim, Recipe
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FrozenBackbone(SmallBackbone):
+    """Random features, computed once."""
+
+    frozen = True
+
+    def build(self, **shape):
+        model = super().build(**shape)
+        model.trainable = False
+        return model
+
+
+@pytest.fixture
+def recipe(squares):
+    return Recipe(
+        name="squares",
+        data=Data(shards=str(squares.path)),
+        model=FrameModel(backbone=SmallBackbone(channels=(8, 16)), head=ConvNet1DHead(filters=16, dropout=0.0)),
+        optim=Optim(learning_rate=5e-3),
+        epochs=5,
+        seed=1,
+    )
+
+
+def accuracy(model, shards, space):
+    rows = shards.rows("validation")
+    logits = np.asarray(model({"rgb": shards.read(rows)}, training=False)[space])
+    return np.mean(logits.argmax(-1) == shards.labels(space, rows))
+
+
+def test_fit_learns_and_leaves_a_run(recipe, squares, tmp_path):
+    model = train.fit(recipe, tmp_path, verbose=0)
+    assert accuracy(model, squares, "verb") > 0.9 and accuracy(model, squares, "noun") > 0.9
+    again = egokeras.load_model(tmp_path / "model.keras")
+    clips = squares.read(np.arange(4))
+    np.testing.assert_allclose(again({"rgb": clips})["verb"], model({"rgb": clips})["verb"], atol=1e-5)
+    history = list(csv.DictReader(open(tmp_path / "history.csv")))
+    assert len(history) == 5 and float(history[-1]["val_verb_top1"]) == pytest.approx(accuracy(model, squares, "verb"), abs=1e-6)
+    assert {"epoch", "loss", "ce_verb", "ce_noun", "val_loss", "learning_rate"} <= set(history[0])
+    record = json.loads((tmp_path / "recipe.json").read_text())
+    assert record["epochs"] == 5 and record["data_sha256"] == squares.sha256
+    assert json.loads((tmp_path / "classes.json").read_text()) == {"verb": ["lower", "raise"], "noun": ["red", "green", "blue"]}
+    assert any((tmp_path / "tensorboard").rglob("*tfevents*"))
+
+
+def test_without_order_the_verb_is_chance(recipe, squares, tmp_path):
+    model = train.fit(dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, head=AverageHead())), tmp_path, verbose=0)
+    assert accuracy(model, squares, "noun") > 0.9 and accuracy(model, squares, "verb") < 0.75
+
+
+def test_equal_seeds_give_equal_weights(recipe, tmp_path):
+    short = dataclasses.replace(recipe, epochs=1)
+    weights = []
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        weights.append(train.fit(short, tmp_path / name, verbose=0).get_weights())
+    assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+def test_a_frozen_backbone_is_run_once(recipe, squares, tmp_path):
+    frozen = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, backbone=FrozenBackbone(channels=(8, 16))), epochs=15)
+    (tmp_path / "run").mkdir()
+    model = train.fit(frozen, tmp_path / "run", verbose=0)
+    cache = list((tmp_path / ".features").iterdir())
+    assert len(cache) == 1
+    features = np.load(next(cache[0].glob("shard-*.npy")))
+    expected = model.get_layer("backbone")({"rgb": squares.read(np.arange(5))}, training=False)
+    np.testing.assert_allclose(features[:5], expected, atol=2e-3)
+    history = list(csv.DictReader(open(tmp_path / "run" / "history.csv")))
+    assert float(history[-1]["val_noun_top1"]) == pytest.approx(accuracy(model, squares, "noun"), abs=0.02)  # the whole model holds that head
+    assert float(history[-1]["loss"]) < float(history[0]["loss"])
+    before = cache[0].stat().st_mtime_ns
+    (tmp_path / "run-2").mkdir()
+    train.fit(dataclasses.replace(frozen, epochs=1), tmp_path / "run-2", verbose=0)
+    assert cache[0].stat().st_mtime_ns == before
+
+
+def test_grouped_folds_score_every_clip_once(recipe, squares, tmp_path):
+    judged = []
+
+    def score(logits, labels):
+        judged.append(len(labels["verb"]))
+        return {"verb": 100 * np.mean(logits["verb"].argmax(-1) == labels["verb"])}
+
+    model = train.fit(dataclasses.replace(recipe, epochs=1), tmp_path, verbose=0)
+    weights = model.get_weights()
+    scores = train.score_folds(dataclasses.replace(recipe, folds=3, epochs=4), model, tmp_path, score)
+    assert sum(judged) == 220 and len(scores) == 3
+    assert np.mean([fold["verb"] for fold in scores]) > 80
+    assert all(np.array_equal(a, b) for a, b in zip(weights, model.get_weights(), strict=True))
+
+
+def test_hold_out_and_videos(squares, tmp_path):
+    everything = train.split_rows(Data(), squares)
+    fifth = train.split_rows(Data(hold_out=0.25), squares)
+    assert len(everything[0]) == 160 and len(fifth[0]) + len(fifth[1]) == 160 and 25 <= len(fifth[1]) <= 55
+    assert not set(squares.clips["video"][fifth[0]]) & set(squares.clips["video"][fifth[1]])
+    (tmp_path / "videos.csv").write_text("uid,video_id\n1,v0-0\n2,v5-1\n")
+    rows = np.concatenate(train.split_rows(Data(videos=str(tmp_path / "videos.csv")), squares))
+    assert set(squares.clips["video"][rows]) == {"v0-0", "v5-1"}
+    (tmp_path / "videos.txt").write_text("v1-1\n")
+    assert set(squares.clips["video"][train.split_rows(Data(videos=str(tmp_path / "videos.txt")), squares)[0]]) == {"v1-1"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shards": ""}, "has no data; give data.shards"),
+        ({"shards": "absent"}, "absent is not a finished folder of shards"),
+        ({"heads": ("action",)}, "no labels 'action'"),
+        ({"classes": {"verb": 97}}, "expects 97 classes of verb"),
+        ({"train": "training"}, "no split 'training'"),
+        ({"videos": "absent.csv"}, "absent.csv cannot be read"),
+    ],
+)
+def test_mistakes_are_named(recipe, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        train.fit(dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, **changes)), tmp_path, verbose=0)
+    assert not (tmp_path / "model.keras").exists()
+
+
+def test_a_damaged_clip_stops_training_with_its_name(recipe, squares, tmp_path):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(squares.path, copy)
+    with open(copy / "shard-00000.npy", "r+b") as file:
+        file.seek(10_000)
+        byte = file.read(1)[0]
+        file.seek(10_000)
+        file.write(bytes([byte ^ 1]))
+    damaged = dataclasses.replace(recipe, data=Data(shards=str(copy)), epochs=1)
+    with pytest.raises(InputError, match="clip 'c0' was altered"):
+        train.fit(damaged, tmp_path, verbose=0)
+
+
+def test_grouped_folds_keep_groups_whole_and_classes_even():
+    random = np.random.default_rng(0)
+    groups = np.repeat(np.arange(40), random.integers(1, 9, 40)).astype(str)
+    labels = random.integers(0, 3, len(groups))
+    folds = grouped_folds(groups, labels, 5, seed=0)
+    assert all(len(set(folds[groups == group])) == 1 for group in set(groups))
+    table = np.array([[np.sum((folds == fold) & (labels == label)) for label in range(3)] for fold in range(5)])
+    assert (abs(table / table.sum(0) - 0.2) < 0.06).all()
+    assert (folds == grouped_folds(groups, labels, 5, seed=0)).all()
