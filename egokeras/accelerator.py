@@ -4,18 +4,20 @@ import contextlib
 import os
 import shutil
 import sys
+import tempfile
 
 from egokeras.errors import InputError
 
 
-def start(cpu=False):
+def start(cpu=False, strict=True):
     """Import TensorFlow and choose the device.
 
     Args:
         cpu: use the CPU even if there is a GPU.
+        strict: whether a GPU that TensorFlow cannot see is an error.
 
     Raises:
-        InputError: the machine has an NVIDIA GPU that TensorFlow cannot use, and `cpu` is false.
+        InputError: the machine has an NVIDIA GPU that TensorFlow cannot see, and neither was the CPU asked for nor that allowed.
     """
     if cpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -23,7 +25,7 @@ def start(cpu=False):
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
-    if not gpus and not cpu and _has_nvidia_gpu():
+    if strict and not gpus and not cpu and _has_nvidia_gpu():
         raise InputError(
             "this machine has an NVIDIA GPU that TensorFlow cannot see: install its CUDA libraries with `pip install egokeras[cuda]` "
             "(and check the driver with nvidia-smi), or go on without it with --cpu."
@@ -40,8 +42,6 @@ def _has_nvidia_gpu():
 @contextlib.contextmanager
 def _quiet():
     """TensorFlow writes greetings to file descriptor 2 before its log level counts; keep them, and show them only if it fails."""
-    import tempfile
-
     sys.stderr.flush()
     original = os.dup(2)
     with tempfile.TemporaryFile() as said:

@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 
-from egokeras import __version__
+from egokeras import __version__, accelerator
 from egokeras.errors import InputError
 
 COMMANDS = {
@@ -47,7 +47,7 @@ def main(argv=None):
             command.epilog = f"example: {module.EXAMPLE}"
             command.add_argument("--debug", action="store_true", help="show the traceback of an error")
             module.add_arguments(command)
-            command.set_defaults(run=module.run)
+            command.set_defaults(run=module.run, tensorflow=getattr(module, "TENSORFLOW", False))
     return _run(parser.parse_args(argv))
 
 
@@ -58,6 +58,8 @@ def train(argv=None):
 
 def _run(args):
     try:
+        if args.tensorflow:
+            accelerator.start(cpu=getattr(args, "cpu", True))
         return args.run(args) or 0
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)

@@ -76,40 +76,33 @@ def _fit(recipe, student, source, train_rows, validation_rows, callbacks, verbos
     return distiller.fit(data, epochs=recipe.epochs, steps_per_epoch=steps, validation_data=validation, callbacks=callbacks, verbose=verbose)
 
 
-def score_folds(recipe, model, run_dir, score):
-    """Grouped k-fold scores over all labelled clips: train `recipe.folds` heads, each judged on the groups it has not seen.
+def folds(recipe, run_dir):
+    """Grouped k-fold over all labelled clips: train anew without each fold in turn.
 
     Args:
         recipe: of the run.
-        model: its built student; its weights are left alone.
         run_dir: of the run.
-        score: function of (logits by head, labels by head) that gives a score by head.
 
-    Returns:
-        One score by head for every fold; empty where `recipe.folds` is 0 or there are 1,000 clips or more.
+    Yields:
+        For every fold the trained student, the shards that it reads, the rows it has not seen and the rows it learned from; nothing where
+        `recipe.folds` is 0 or there are 1,000 clips or more.
     """
     shards = open_shards(recipe)
     rows = np.concatenate(split_rows(recipe.data, shards))
     if not recipe.folds or len(rows) >= FEW_CLIPS:
-        return []
+        return
     classes = class_counts(recipe, shards)
-    first = next(iter(classes))
     groups = np.where(shards.clips["group"][rows] == "", shards.clips["video"][rows], shards.clips["group"][rows])
-    fold_of = grouping.grouped_folds(groups, shards.labels(first, rows), recipe.folds, recipe.seed)
-    scores = []
+    fold_of = grouping.grouped_folds(groups, shards.labels(next(iter(classes)), rows), recipe.folds, recipe.seed)
+    fixed = dataclasses.replace(recipe, early_stopping=None)  # a fold must not choose its own epoch on the clips that judge it
     for fold in range(recipe.folds):
         keras.utils.set_random_seed(recipe.seed)
-        fresh = recipe.model.build(classes=classes, frames=shards.shape[0], size=shards.shape[1])
-        student, source = _student_and_source(recipe, fresh, shards, pathlib.Path(run_dir).parent)
+        model = recipe.model.build(classes=classes, frames=shards.shape[0], size=shards.shape[1])
+        student, source = _student_and_source(recipe, model, shards, pathlib.Path(run_dir).parent)
         train, test = rows[fold_of != fold], rows[fold_of == fold]
         with _plain_errors():
-            _fit(dataclasses.replace(recipe, early_stopping=None), student, source, train, test[:0], [], 0)
-        order = tf.data.Dataset.from_tensor_slices(test).batch(recipe.batch_size)
-        logits = [student({source.modality: x[source.modality]}, training=False) for x, _ in batches(source, order, list(classes))]
-        joined = {space: np.concatenate([np.asarray(batch[space]) for batch in logits]) for space in classes}
-        scores.append(score(joined, {space: shards.labels(space, test) for space in classes}))
-        print(f"fold {fold + 1} of {recipe.folds}: " + ", ".join(f"{space} {value:.1f}%" for space, value in scores[-1].items()), flush=True)
-    return scores
+            _fit(fixed, student, source, train, test[:0], [], 0)
+        yield student, source, test, train
 
 
 def open_shards(recipe):

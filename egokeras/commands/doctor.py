@@ -45,6 +45,9 @@ def _version(name):
 
 
 def _gpus():
+    from egokeras import accelerator
+
+    accelerator.start(cpu=False, strict=False)
     import tensorflow as tf
 
     return [device.name for device in tf.config.list_physical_devices("GPU")]

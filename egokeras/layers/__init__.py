@@ -44,25 +44,28 @@ class UnfoldTime(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="egokeras")
 class NormalizePixels(keras.layers.Layer):
-    """Pixels 0..255 in RGB to what a pretrained backbone expects: `pixels * scale + offset`, channel by channel.
+    """Pixels 0..255 in RGB to what a pretrained backbone expects: `(pixels - mean) / deviation`, channel by channel.
+
+    The subtraction comes first: in int8 it is then exact for all 256 levels, and the division melts into the next convolution.
 
     Args:
-        scale, offset: three numbers each, in the order of the output's channels.
+        mean, deviation: three numbers each, in pixels and in the order of the output's channels.
         bgr: reverse the channels first (the Caffe convention).
     """
 
-    def __init__(self, scale, offset, bgr=False, **kwargs):
+    def __init__(self, mean, deviation, bgr=False, **kwargs):
         super().__init__(**kwargs)
-        self.scale, self.offset, self.bgr = tuple(scale), tuple(offset), bgr
+        self.mean, self.deviation, self.bgr = tuple(mean), tuple(deviation), bgr
 
     def call(self, pixels):
         pixels = keras.ops.cast(pixels, self.compute_dtype)
         if self.bgr:
             pixels = keras.ops.flip(pixels, axis=-1)
-        return pixels * keras.ops.cast(self.scale, self.compute_dtype) + keras.ops.cast(self.offset, self.compute_dtype)
+        factor = [1 / deviation for deviation in self.deviation]
+        return (pixels - keras.ops.cast(self.mean, self.compute_dtype)) * keras.ops.cast(factor, self.compute_dtype)
 
     def compute_output_shape(self, shape):
         return shape
 
     def get_config(self):
-        return {**super().get_config(), "scale": list(self.scale), "offset": list(self.offset), "bgr": self.bgr}
+        return {**super().get_config(), "mean": list(self.mean), "deviation": list(self.deviation), "bgr": self.bgr}

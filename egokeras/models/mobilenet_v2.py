@@ -9,16 +9,12 @@ import keras
 from egokeras.errors import InputError
 from egokeras.layers import FoldTime, NormalizePixels, UnfoldTime
 
-# How the weights of keras.applications want their pixels: (scale, offset) per channel, and BGR or RGB.
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# How the weights of keras.applications want their pixels: mean and deviation per channel, and BGR or RGB.
 NORMALIZATION = {
-    "tf": {"scale": (1 / 127.5,) * 3, "offset": (-1.0,) * 3},
-    "torch": {
-        "scale": tuple(1 / (255 * s) for s in _IMAGENET_STD),
-        "offset": tuple(-m / s for m, s in zip(_IMAGENET_MEAN, _IMAGENET_STD, strict=True)),
-    },
-    "caffe": {"scale": (1.0,) * 3, "offset": (-103.939, -116.779, -123.68), "bgr": True},
-    "none": {"scale": (1.0,) * 3, "offset": (0.0,) * 3},  # the network normalises by itself
+    "tf": {"mean": (127.5,) * 3, "deviation": (127.5,) * 3},
+    "torch": {"mean": tuple(255 * m for m in (0.485, 0.456, 0.406)), "deviation": tuple(255 * s for s in (0.229, 0.224, 0.225))},
+    "caffe": {"mean": (103.939, 116.779, 123.68), "deviation": (1.0,) * 3, "bgr": True},
+    "none": {"mean": (0.0,) * 3, "deviation": (1.0,) * 3},  # the network normalises by itself
 }
 _FAMILIES = (  # first matching prefix
     ("MobileNetV3", "none"), ("EfficientNet", "none"), ("ConvNeXt", "none"), ("MobileNet", "tf"), ("Inception", "tf"), ("Xception", "tf"),

@@ -1,0 +1,68 @@
+"""`egokeras describe`: what a recipe would train, without training it."""
+
+import dataclasses
+import json
+
+EXAMPLE = "egokeras describe report_convnet1d"
+TENSORFLOW = True
+
+
+def add_arguments(parser):
+    parser.add_argument("recipe", metavar="RECIPE", help="name or path of a recipe")
+    parser.add_argument("changes", metavar="KEY=VALUE", nargs="*", help="fields to change, for example model.head=LSTMHead")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args):
+    from egokeras import recipe
+
+    stages = recipe.load(args.recipe)
+    for change in args.changes:
+        stages = recipe.override(stages, change)
+    facts = [_facts(stage) for stage in stages]
+    print(json.dumps(facts, indent=1) if args.json else "\n\n".join("\n".join(_lines(stage)) for stage in facts))
+
+
+def _facts(stage):
+    """Inputs, outputs, parameters and MACs of one stage's student; random weights serve as well as trained ones."""
+    from egokeras import train
+    from egokeras.compress.cost import cost
+    from egokeras.data.shards import Shards
+
+    shards = Shards(stage.data.shards) if stage.data.shards else None
+    classes = train.class_counts(stage, shards) if shards else _expected_classes(stage)
+    model = stage.model
+    if hasattr(model.backbone, "weights"):
+        model = dataclasses.replace(model, backbone=dataclasses.replace(model.backbone, weights=None))
+    frames, size = (shards.shape[0], shards.shape[1]) if shards else (model.frames or 20, model.size or 224)
+    built = model.build(classes=classes, frames=frames, size=size)
+    parts = {part.name: _parameters(part) for part in (built.get_layer("backbone"), built.get_layer("head"))}
+    return {
+        "name": stage.name,
+        "inputs": {name: [*tensor.shape[1:], str(tensor.dtype)] for name, tensor in built.input.items()},
+        "outputs": {name: list(tensor.shape[1:]) for name, tensor in built.output.items()},
+        "parameters": {**parts, "whole": _parameters(built)},
+        **cost(built),
+    }
+
+
+def _expected_classes(stage):
+    classes = stage.data.classes
+    heads = stage.data.heads or tuple(space for space in ("verb", "noun") if space in classes)
+    return {head: classes[head] for head in heads if head in classes} or {"action": 10}
+
+
+def _parameters(part):
+    count = part.count_params()
+    return {"total": count, "trainable": sum(int(weight.value.shape.num_elements()) for weight in part.trainable_weights)}
+
+
+def _lines(facts):
+    yield facts["name"]
+    for name, (*shape, dtype) in facts["inputs"].items():
+        yield f"  input   {name:16}{' x '.join(map(str, shape))} {dtype}"
+    for name, shape in facts["outputs"].items():
+        yield f"  output  {name:16}{' x '.join(map(str, shape))}"
+    for name, count in facts["parameters"].items():
+        yield f"  {name:24}{count['total']:>12,} parameters, {count['trainable']:,} trainable, {facts['macs'].get(name, 0) / 1e6:,.1f} M MACs a clip"
+    yield f"  {'activation memory':24}{facts['activation_bytes'] / 1e6:>12,.1f} MB in float32 at the widest layer, for one clip"

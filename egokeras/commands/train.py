@@ -1,0 +1,170 @@
+"""`egokeras train`: a recipe; the whole road on one's own clips; or, without arguments, the demo on rendered videos."""
+
+import contextlib
+import pathlib
+import sys
+import time
+
+EXAMPLE = """egokeras train report_convnet1d data.shards=epic100_shards optim.learning_rate=5e-4
+         egokeras train --videos my_clips        (a folder per class; ends in a file for the device and a page)
+         egokeras train                          (the demo)"""
+TENSORFLOW = True
+QUARANTINED = 3
+
+
+def add_arguments(parser):
+    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="name or path of a recipe (`egokeras list`)")
+    parser.add_argument("changes", metavar="KEY=VALUE", nargs="*", help="fields to change, for example data.shards=FOLDER epochs=10")
+    parser.add_argument("--videos", metavar="FOLDER", help="a folder of videos per class: prepare, train, export, measure, report")
+    parser.add_argument("--annotations", metavar="FILE", help="with --videos: a table with file and label columns instead of class folders")
+    parser.add_argument("--group", metavar="REGEX", help="with --videos: the part of a file name that says which clips belong together")
+    parser.add_argument("--frames", type=int, metavar="N", help="with --videos: frames per clip (default 20)")
+    parser.add_argument("--size", type=int, metavar="PIXELS", help="with --videos: height and width of a frame (default 224)")
+    parser.add_argument("--runs", default="runs", metavar="FOLDER", help="where run folders go (default: runs)")
+    parser.add_argument("--cpu", action="store_true", help="train on the CPU although there is a GPU")
+    parser.add_argument("--accept-untested", action="store_true", help="keep exports that the clips are too few to judge")
+
+
+def run(args):
+    from egokeras import recipe
+    from egokeras.errors import InputError
+
+    if args.recipe and "=" in args.recipe:  # `egokeras train epochs=3` changes the demo, or own_clips with --videos
+        args.recipe, args.changes = None, [args.recipe, *args.changes]
+    name = args.recipe or ("own_clips" if args.videos else "demo")
+    if args.videos is None and (args.annotations or args.group):
+        raise InputError("--annotations and --group go with --videos FOLDER; for a recipe on other data use `egokeras prepare` first.")
+    stages = recipe.load(name)
+    for change in args.changes:
+        stages = recipe.override(stages, change)
+    run_dir = pathlib.Path(args.runs) / stages[-1].name
+    if args.videos:
+        return _own_clips(args, stages, run_dir)
+    if name == "demo" and not stages[-1].data.shards:
+        return _demo(args, stages, run_dir)
+    return _recipe(args, stages, run_dir)
+
+
+def _recipe(args, stages, run_dir):
+    """Train and score; the rest of the road stands at the end of the output."""
+    from egokeras.train import open_shards
+
+    for stage in stages:
+        open_shards(stage)  # a mistake in the data shows before a run folder is made
+    run_dir = _fresh(run_dir)
+    _train(stages, run_dir)
+    _report(run_dir)
+    print(f"next: egokeras export {run_dir} int8")
+
+
+def _own_clips(args, stages, run_dir):
+    from egokeras.data import readers
+
+    name, annotations = ("table", args.annotations) if args.annotations else ("folders", args.videos)
+    found = readers.read(name, [pathlib.Path(annotations)], args.group)
+    settings = {"frames": args.frames or 20, "size": args.size or 224}
+    return _road(stages, _fresh(run_dir), found, args.videos, settings, args.accept_untested)
+
+
+def _demo(args, stages, run_dir):
+    from egokeras.data import readers
+    from egokeras.data.synthetic import World
+
+    run_dir = _fresh(run_dir)
+    with _step("render a small kitchen world"):
+        world = World.demo().render(run_dir / "world")
+    found = readers.read("epic100", [world])
+    settings = {"frames": stages[-1].model.frames, "size": stages[-1].model.size}
+    return _road(stages, run_dir, found, world / "videos", settings, args.accept_untested)
+
+
+def _road(stages, run_dir, annotations, videos, settings, accept_untested):
+    """From videos to artifacts, their latency and the page; exit code 1 if an export was refused, 3 if videos were quarantined."""
+    from egokeras import recipe
+    from egokeras.data.prepare import Preparation, prepare
+
+    with _step("prepare"):
+        summary = prepare(annotations, videos, run_dir / "shards", Preparation(**settings))
+        print(", ".join(f"{count} {split}" for split, count in summary["splits"].items()) + f", {summary['quarantined']} quarantined")
+    stages = recipe.override(stages, f"data.shards={run_dir / 'shards'}")
+    _train(stages, run_dir)
+    refused = _export(stages[-1].exports, run_dir, accept_untested)
+    _report(run_dir)
+    return 1 if refused else QUARANTINED if summary["quarantined"] else 0
+
+
+def _train(stages, run_dir):
+    """Every stage into the run folder, or into one folder each if there are several."""
+    for stage in stages:
+        folder = run_dir if len(stages) == 1 else run_dir / stage.name
+        folder.mkdir(exist_ok=True)
+        _train_stage(stage, folder)
+
+
+def _train_stage(stage, folder):
+    from egokeras import evaluate, train
+    from egokeras.commands.evaluate import lines
+
+    verbose = 1 if sys.stdout.isatty() else 2
+    with _step(f"train {stage.name}"):
+        model = train.fit(stage, folder, verbose=verbose)
+    shards = train.open_shards(stage)
+    train_rows, held_out = train.split_rows(stage.data, shards)
+    with _step("evaluate"):
+        if len(held_out):
+            metrics, predictions = evaluate.evaluate_rows(model, shards, held_out, train_rows)
+            metrics = {"split": stage.data.validation, **metrics}
+            folds = [evaluate.evaluate_rows(student, source, test, seen)[0] for student, source, test, seen in train.folds(stage, folder)]
+            if folds:
+                metrics["folds"] = evaluate.summarise_folds(folds)
+            evaluate.write(folder, metrics, predictions)
+            print("\n".join(lines(metrics)))
+        else:
+            print(f"no clips in split {stage.data.validation!r}: nothing to score; hold some out with data.hold_out=0.2")
+
+
+def _export(names, run_dir, accept_untested):
+    """Ship what passes the gate and measure it; returns how many were refused."""
+    from egokeras import export
+    from egokeras.commands import benchmark
+    from egokeras.commands.export import lines
+    from egokeras.device import latency
+    from egokeras.files import write_json
+
+    with _step("export " + ", ".join(names)):
+        shipments = export.ship_all([export.load(name) for name in names], run_dir, accept_untested=accept_untested)
+        print("\n".join(line for shipment in shipments for line in lines(shipment)))
+    shipped = [shipment.path for shipment in shipments if shipment.path is not None]
+    for shipment in shipments:
+        if shipment.path is None:
+            print(f"refused: {shipment.reason}", file=sys.stderr)
+    if shipped:
+        with _step("measure on this machine"):
+            record = {"host": latency.host(), "results": [latency.measure(path, threads, 2.0) for path in shipped for threads in (1, 2)]}
+            write_json(run_dir / "latency.json", record)
+            print(benchmark.text(record))
+    return len(shipments) - len(shipped)
+
+
+def _report(run_dir):
+    from egokeras import report
+
+    for folder in [path.parent for path in sorted(run_dir.glob("**/recipe.json")) if (path.parent / "model.keras").exists()]:
+        print(f"page: {report.write(folder)}")
+
+
+def _fresh(run_dir):
+    from egokeras.files import fresh_folder
+
+    folder = fresh_folder(run_dir)
+    print(f"run folder: {folder}")
+    return folder
+
+
+@contextlib.contextmanager
+def _step(name):
+    """Say what begins, and how long it took."""
+    print(f"\n== {name}", flush=True)
+    started = time.monotonic()
+    yield
+    print(f"   {time.monotonic() - started:.0f} s", flush=True)

@@ -1,0 +1,59 @@
+"""What one clip costs: multiply-accumulates of convolutions and matrix products, and memory of activations."""
+
+import math
+
+import keras
+
+
+def cost(model):
+    """Cost of one clip.
+
+    Args:
+        model: a functional `keras.Model` from clips; models nested in it take clips or their features, batch by batch.
+
+    Returns:
+        `macs`: part to multiply-accumulates (the nested models by name, and `whole`); biases, BatchNorm and activations do not count.
+        `activation_bytes`: float32 bytes of the inputs and outputs of the layer where both together are largest.
+    """
+    one = type(model).from_config(_batch_of_one(model.get_config()))
+    macs, widest = {}, 0
+    for part in one.layers:
+        layers = list(_layers(part))
+        macs[part.name] = sum(_macs(layer) for layer in layers)
+        widest = max([widest, *(4 * (_elements(layer.input) + _elements(layer.output)) for layer in layers)])
+    parts = {layer.name: macs[layer.name] for layer in one.layers if isinstance(layer, keras.Model)}
+    return {"macs": {**parts, "whole": sum(macs.values())}, "activation_bytes": widest}
+
+
+def _batch_of_one(config):
+    """A model's configuration with static shapes all through, so that frames folded into the batch are counted."""
+    if isinstance(config, list | tuple):
+        return type(config)(_batch_of_one(item) for item in config)
+    if not isinstance(config, dict):
+        return config
+    changed = {key: _batch_of_one(value) for key, value in config.items()}
+    if config.get("class_name") == "InputLayer":
+        changed["config"]["batch_shape"] = (1, *changed["config"]["batch_shape"][1:])
+    return changed
+
+
+def _layers(layer):
+    if isinstance(layer, keras.Model):
+        for inner in layer.layers:
+            yield from _layers(inner)
+    elif not isinstance(layer, keras.layers.InputLayer):
+        yield layer
+
+
+def _macs(layer):
+    """Every kernel element meets every position of the output once; a recurrent layer does so at every step of time."""
+    kernels = [weight for weight in layer.weights if len(weight.shape) >= 2]
+    if not kernels:
+        return 0
+    time = layer.input.shape[1] if isinstance(layer, keras.layers.RNN) else 1
+    positions = math.prod(layer.output.shape[:-1])
+    return time * positions * sum(math.prod(kernel.shape) for kernel in kernels)
+
+
+def _elements(tensors):
+    return sum(math.prod(tensor.shape) for tensor in keras.tree.flatten(tensors))
