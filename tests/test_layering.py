@@ -11,12 +11,12 @@ ROWS = [
     ["cli"],
     ["commands"],
     ["evaluate", "export", "report", "train", "visualize"],
-    ["submission", "plots", "gate"],
-    ["features", "scores"],
+    ["submission", "gate", "plots", "features", "scores"],
     ["recipe"],
     ["compress", "data", "device", "distill", "models"],
     ["accelerator", "labels", "layers", "losses", "metrics", "progress"],
-    ["errors", "files"],
+    ["files"],
+    ["errors"],
 ]
 HEAVY = {"tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "cv2", "av", "matplotlib", "h5py"}
 

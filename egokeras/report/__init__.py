@@ -1,0 +1,138 @@
+"""One self-contained page about a run: what was learnt, what it is worth, what the exported files cost.
+
+The page has no script and fetches nothing, so it opens from a disk, prints, and can be mailed. What a run does not have yet is
+replaced by a sentence that names the command for it.
+"""
+
+import csv
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+
+from egokeras.data.shards import Shards
+from egokeras.errors import InputError
+from egokeras.files import atomic, read_json
+from egokeras.report import film, page, sections
+
+NAME = "report.html"
+LARGEST = 2_000_000
+CLIPS = (8, 5, 3, 0)  # pictures per list: fewer are tried until the page is small enough
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a run folder holds; parts that are not there are empty or None.
+
+    Attributes:
+        folder: the run folder.
+        recipe: the resolved recipe.
+        metrics: content of metrics.json.
+        history: column of history.csv to values (epochs,).
+        classes: head to class names.
+        predictions: arrays of predictions.npz, and for the training clips of train_predictions.npz.
+        exports: content of every exports/*/artifact.json.
+        latency: content of latency.json.
+        shards: the data, or None where it cannot be read.
+    """
+
+    folder: pathlib.Path
+    recipe: dict
+    metrics: dict
+    history: dict
+    classes: dict
+    predictions: dict
+    train_predictions: dict
+    exports: list
+    latency: dict
+    shards: Shards | None
+
+
+def write(folder):
+    """Write `report.html` into a run folder and return its path.
+
+    Raises:
+        InputError: the folder is not a run, or one of its files is broken.
+    """
+    run = load(folder)
+    for clips in CLIPS:
+        content = render(run, clips).encode()
+        if len(content) <= LARGEST:
+            break
+    with atomic(run.folder / NAME) as file:
+        file.write(content)
+    return run.folder / NAME
+
+
+def load(folder):
+    """Read a run folder into a `Run`."""
+    folder = pathlib.Path(folder)
+    if not (folder / "recipe.json").is_file():
+        raise InputError(f"{folder} is not a run folder: it has no recipe.json; give the folder that `egokeras train` printed.")
+    recipe = read_json(folder / "recipe.json")
+    return Run(
+        folder=folder,
+        recipe=recipe,
+        metrics=_json(folder / "metrics.json"),
+        history=_history(folder / "history.csv"),
+        classes=_json(folder / "classes.json"),
+        predictions=_arrays(folder / "predictions.npz"),
+        train_predictions=_arrays(folder / "train_predictions.npz"),
+        exports=[read_json(path) for path in sorted(folder.glob("exports/*/artifact.json"))],
+        latency=_json(folder / "latency.json"),
+        shards=_shards(recipe),
+    )
+
+
+def _json(path):
+    return read_json(path) if path.is_file() else {}
+
+
+def _arrays(path):
+    if not path.is_file():
+        return {}
+    with np.load(path, allow_pickle=False) as stored:
+        return dict(stored)
+
+
+def _history(path):
+    if not path.is_file():
+        return {}
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {name: np.array([_number(row[name]) for row in rows]) for name in (rows[0] if rows else ())}
+
+
+def _number(cell):
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        return np.nan
+
+
+def _shards(recipe):
+    """The run's data if it still lies where it was; a page must not fail because it moved."""
+    try:
+        return Shards(recipe["data"]["shards"])
+    except (InputError, KeyError, TypeError):
+        return None
+
+
+def render(run, clips):
+    """The page as a string, with at most `clips` pictures in each list of clips."""
+    head = run.predictions, run.classes
+    parts = [
+        ("scores", "Scores on held-out clips", sections.scores(run.metrics, run.folder)),
+        ("export", "Exported files", sections.export(run.exports, run.latency, run.folder)),
+        ("training", "Training", sections.training(run.history)),
+        ("classes", "Classes and what they are mistaken for", sections.confusions(*head)),
+        ("clips", "Clips and predictions", film.clips(*head, run.shards, clips)),
+        ("labels", "Labels worth checking", film.labels(run.predictions, run.train_predictions, run.classes, run.shards, clips)),
+        ("data", "The data", sections.data(*head, run.shards)),
+        ("recipe", "Recipe", [page.details("The resolved recipe", page.pre(json.dumps(run.recipe, indent=1, ensure_ascii=False)))]),
+    ]
+    name = run.folder.resolve().name
+    links = page.navigation([(anchor, anchor.capitalize()) for anchor, _, _ in parts])
+    top = sections.top(name, run.metrics, run.exports, run.latency)
+    return page.document(f"{name} · egokeras", *top, links, *(page.section(anchor, title, *content) for anchor, title, content in parts))

@@ -1,0 +1,138 @@
+"""`egokeras evaluate` on a real saved student and real shards: the table, the files, the refusals."""
+
+import json
+import zlib
+
+import numpy as np
+import pytest
+
+from egokeras import cli
+from egokeras.data.shards import ShardWriter, table_dtype
+
+CLASSES = {"verb": ["take", "put", "wash"], "noun": ["cup", "plate"]}
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """Twelve training clips, four held-out ones of a new participant, one test clip; brightness is the verb."""
+    folder = tmp_path_factory.mktemp("shards")
+    writer, table = ShardWriter(folder, shape=(2, 4, 4, 3)), np.zeros(17, table_dtype(6, 4, 2, CLASSES))
+    for number, record in enumerate(table):
+        verb, noun, split = (number % 3, number % 2, 1 if number < 12 else 2) if number < 16 else (-1, -1, 4)
+        pixels = np.full((2, 4, 4, 3), 100 * verb % 256, np.uint8)
+        record["uid"], record["video"], record["group"] = f"clip{number}", f"v{number // 2}", f"P{split}"
+        record["shard"], record["offset"], record["size"] = writer.append(pixels)
+        record["checksum"], record["splits"], record["label_verb"], record["label_noun"] = zlib.crc32(pixels), split, verb, noun
+    about = {"modality": "rgb", "channels": "RGB", "classes": CLASSES, "splits": ["train", "validation", "test"]}
+    writer.finish(table, about)
+    return folder
+
+
+@pytest.fixture
+def run_dir(tmp_path, shards):
+    """A run whose student reads the verb off the brightness, and always says cup."""
+    import keras
+
+    rgb = keras.Input((2, 4, 4, 3), dtype="uint8", name="rgb")
+    bright = keras.layers.GlobalAveragePooling3D()(keras.layers.Rescaling(1 / 100)(rgb))
+    verb = keras.layers.Dense(3, name="verb")
+    noun = keras.layers.Dense(2, name="noun", kernel_initializer="zeros")
+    model = keras.Model({"rgb": rgb}, {"verb": verb(bright), "noun": noun(bright), "features": bright})
+    verb.set_weights([np.tile([[0, 2 / 3, 4 / 3]], (3, 1)), np.array([0, -1, -4])])  # 2bv - v^2, largest at v = b
+    noun.set_weights([np.zeros((3, 2)), np.array([1, 0])])
+    model.save(tmp_path / "model.keras")
+    (tmp_path / "recipe.json").write_text(json.dumps({"data": {"shards": str(shards)}}))
+    (tmp_path / "classes.json").write_text(json.dumps(CLASSES))
+    return tmp_path
+
+
+def test_scores_are_printed_and_kept(run_dir, capsys):
+    assert cli.main(["evaluate", str(run_dir), "--batch-size", "3", "--confusion", str(run_dir / "pictures")]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [
+        "validation:",
+        "4",
+        "clips,",
+        "all",
+        "of",
+        "groups",
+        "(participants,",
+        "sources)",
+        "that",
+        "training",
+        "did",
+        "not",
+        "see",
+    ] in lines
+    assert ["verb", "model", "100.00"] in [line[:3] for line in lines]
+    assert ["noun", "model", "50.00"] in [line[:3] for line in lines]
+    assert ["action", "model", "50.00"] in [line[:3] for line in lines]
+    assert lines.count(["chance", "50.00", "100.00", "100.00"]) == 1  # two nouns
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    assert metrics["heads"]["verb"]["top1"] == 100
+    with np.load(run_dir / "predictions.npz", allow_pickle=False) as stored:
+        assert stored["uid"].tolist() == ["clip12", "clip13", "clip14", "clip15"]
+    assert sorted(path.name for path in (run_dir / "pictures").iterdir()) == ["confusion_noun.png", "confusion_verb.png"]
+
+
+def test_another_split_does_not_replace_the_scores_of_the_run(run_dir, capsys):
+    (run_dir / "metrics.json").write_text('{"split": "validation", "folds": {"verb": {}}}')
+    np.savez(run_dir / "predictions.npz")
+    before = (run_dir / "metrics.json").read_bytes()
+    assert cli.main(["evaluate", str(run_dir), "--split", "test", "--submission", str(run_dir / "test.json")]) == 0
+    captured = capsys.readouterr()
+    assert "no labels in this split" in captured.out
+    assert "declared as SLS-1-3-3" in captured.err
+    assert (run_dir / "metrics.json").read_bytes() == before
+    assert list(json.loads((run_dir / "test.json").read_text())["results"]) == ["clip16"]
+    assert cli.main(["evaluate", str(run_dir)]) == 0
+    after = json.loads((run_dir / "metrics.json").read_text())
+    assert (after["clips"], after["folds"]) == (4, {"verb": {}})
+
+
+def test_the_default_is_what_the_run_held_out(run_dir, shards, capsys):
+    """A recipe that holds out training videos is judged by those, and the majority comes from the rest."""
+    from egokeras.data.shards import Shards
+
+    (run_dir / "recipe.json").write_text(json.dumps({"data": {"shards": str(shards), "hold_out": 0.5}}))
+    assert cli.main(["evaluate", str(run_dir)]) == 0
+    with np.load(run_dir / "predictions.npz", allow_pickle=False) as stored:
+        held_out, trained = set(stored["uid"]), stored["training_verb"].sum()
+    assert held_out < set(Shards(shards).clips["uid"][:12])
+    assert trained == 12 - len(held_out)
+
+
+def test_other_data_is_scored_without_its_own_training_clips(run_dir, shards, tmp_path, capsys):
+    (run_dir / "recipe.json").write_text(json.dumps({"data": {"shards": "/gone", "train": "train3"}, "data_sha256": "of others"}))
+    assert cli.main(["evaluate", str(run_dir), "--data", str(shards)]) == 0
+    assert "majority" not in capsys.readouterr().out
+
+
+def test_json_is_the_metrics(run_dir, capsys):
+    assert cli.main(["evaluate", str(run_dir), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((run_dir / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("prepare", "arguments", "message"),
+    [
+        (lambda run: (run / "model.keras").unlink(), [], "model.keras does not exist"),
+        (lambda run: None, ["--split", "exam"], "no split 'exam'"),
+        (
+            lambda run: (run / "classes.json").write_text('{"verb": ["take", "wash", "put"]}'),
+            [],
+            "verb 1 is 'wash' for the model and 'put'",
+        ),
+        (lambda run: (run / "recipe.json").unlink(), [], "recipe.json does not exist"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_said(run_dir, capsys, prepare, arguments, message):
+    prepare(run_dir)
+    assert cli.main(["evaluate", str(run_dir), *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_report_prints_where_the_page_is(run_dir, capsys):
+    assert cli.main(["evaluate", str(run_dir)]) == 0
+    assert cli.main(["report", str(run_dir)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(run_dir / "report.html")
