@@ -2,10 +2,15 @@
 
 import collections
 import dataclasses
+import math
 import pathlib
+import re
 from collections.abc import Mapping
 
 from egokeras.errors import InputError
+
+SPLIT = re.compile(r"(train|validation|test)[0-9]*")
+SPLIT_IN_NAME = re.compile(r"(?<![a-z])(train|val|dev|test)(?:ing|id|idation)?(?:list|[_-]?(?:split|s)[_-]?)?0*([0-9]*)(?![a-z0-9])")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,18 +44,28 @@ class Annotations:
         segments: in the order of the files.
         classes: label space to class names, in the order of their ids.
         sources: the files read, for their checksums.
-        exclusive_groups: whether a group may lie in one split only (UCF-101's gXX; not EPIC-KITCHENS' participants).
+        exclusive: what may lie in one split only: a `group` (UCF-101's gXX) and so its videos, a `video` (EPIC-KITCHENS, whose
+            participants are on both sides), or just a `segment` (RU-LSTM's lists of EGTEA cut recordings apart, officially).
     """
 
     segments: tuple[Segment, ...]
     classes: Mapping[str, tuple[str, ...]]
     sources: tuple[pathlib.Path, ...] = ()
-    exclusive_groups: bool = False
+    exclusive: str = "video"
 
 
 def held_out(split):
     """Whether a split is for judging (validation, test) rather than for training."""
     return not split.startswith("train")
+
+
+def split_named(name):
+    """The split that a file name or a cell speaks of, or "": `val.csv` is validation, `trainlist02` train2, `test_s1` test1."""
+    match = SPLIT_IN_NAME.search(name.lower())
+    if not match:
+        return ""
+    seen = {"unseen": "2", "seen": "1"}.get("".join(re.findall("(?:un)?seen", name.lower())), "")  # EPIC-KITCHENS-55's two test sets
+    return {"val": "validation", "dev": "validation"}.get(match[1], match[1]) + (match[2] or seen)
 
 
 def classes_of(segments):
@@ -62,39 +77,91 @@ def classes_of(segments):
     return {space: tuple(sorted(found)) for space, found in sorted(names.items())}
 
 
+def merge(segments):
+    """One segment per uid, which belongs to the splits of all that had that uid: lists of several splits name a clip again.
+
+    Raises:
+        InputError: two segments of one uid differ in more than their splits.
+    """
+    found: dict[str, Segment] = {}
+    for segment in segments:
+        known = found.setdefault(segment.uid, segment)
+        if known is segment:
+            continue
+        if dataclasses.replace(known, splits=segment.splits) != segment:
+            raise InputError(f"segment {segment.uid!r} is listed twice with different times or labels: {known} and {segment}; keep one.")
+        found[segment.uid] = dataclasses.replace(known, splits=tuple(dict.fromkeys(known.splits + segment.splits)))
+    return tuple(found.values())
+
+
+def is_inside(video):
+    """Whether a video's path stays below the video folder: relative, plain parts with `/` between them, writable as UTF-8."""
+    plain = all(part not in ("", ".", "..") for part in video.split("/"))
+    return plain and not re.search(r"^[A-Za-z]:|[\\\x00-\x1f\x7f\ud800-\udfff]", video)
+
+
 def check(annotations):
     """Return `annotations` if they can be used.
 
     Raises:
-        InputError: no segment, a uid twice, a span that is empty, a label outside its classes,
-            or a video (or an exclusive group) on both sides of a pair of splits.
+        InputError: no segment, a uid twice, a span that is empty, a video outside the folder, a label outside its classes,
+            a label space with one class, an unknown split or segments without one among others,
+            or a video (or what else is `exclusive`) in two splits of one numbering.
     """
     if not annotations.segments:
         names = ", ".join(str(source) for source in annotations.sources) or "the annotations"
         raise InputError(f"{names}: no segment found; check the path and the format.")
-    seen = set()
+    seen, classes = set(), {space: frozenset(names) for space, names in annotations.classes.items()}
     for segment in annotations.segments:
         if segment.uid in seen:
             raise InputError(f"segment {segment.uid!r} appears twice; every uid must be unique.")
         seen.add(segment.uid)
-        if segment.start < 0 or (segment.stop is not None and not segment.stop > segment.start):
-            raise InputError(f"segment {segment.uid!r}: start {segment.start} s, stop {segment.stop} s is not a span of time.")
+        _check_span(segment)
         for space, name in segment.labels.items():
-            if name not in annotations.classes.get(space, ()):
-                raise InputError(f"segment {segment.uid!r}: {space} {name!r} is not among the {len(annotations.classes.get(space, ()))} classes.")
-    _check_leaks(annotations, "video")
-    if annotations.exclusive_groups:
-        _check_leaks(annotations, "group")
+            if name not in classes.get(space, ()):
+                raise InputError(f"segment {segment.uid!r}: {space} {name!r} is not among the {len(classes.get(space, ()))} classes.")
+    _check_videos(annotations.segments)
+    _check_classes(annotations.classes)
+    _check_splits(annotations.segments)
+    for field in {"group": ("group", "video"), "video": ("video",), "segment": ("uid",)}[annotations.exclusive]:
+        _check_leaks(annotations.segments, field)
     return annotations
 
 
-def _check_leaks(annotations, field):
-    """A video or group may be for training or for judging, not both, within one numbering of the splits."""
+def _check_span(segment):
+    stop = math.inf if segment.stop is None else segment.stop
+    if not (0 <= segment.start < stop and (segment.stop is None or math.isfinite(stop))):
+        raise InputError(f"segment {segment.uid!r}: start {segment.start} s, stop {segment.stop} s is not a span of time.")
+
+
+def _check_videos(segments):
+    for video in dict.fromkeys(segment.video for segment in segments):
+        if not is_inside(video):
+            raise InputError(f"video {video!r} is not a path below the video folder; name it relative to that folder, without '..'.")
+
+
+def _check_classes(classes):
+    for space, names in classes.items():
+        if len(set(names)) < max(2, len(names)):
+            raise InputError(f"{space}: classes {', '.join(names[:5])} are not at least two distinct names to tell apart.")
+
+
+def _check_splits(segments):
+    for split in {split for segment in segments for split in segment.splits}:
+        if not SPLIT.fullmatch(split):
+            raise InputError(f"split {split!r} is unknown; use train, validation or test, with a number if there are several.")
+    lonely = [segment.uid for segment in segments if not segment.splits]
+    if 0 < len(lonely) < len(segments):
+        raise InputError(f"segment {lonely[0]!r} has no split although others have one; name it for every segment or for none.")
+
+
+def _check_leaks(segments, field):
+    """A value of `field` lies in one split only, among splits of the same number (EGTEA's train1 is apart from its test2)."""
     sides = collections.defaultdict(set)
-    for segment in annotations.segments:
+    for segment in segments:
         for split in segment.splits:
-            number = split.lstrip("abcdefghijklmnopqrstuvwxyz_-")
-            sides[getattr(segment, field), number].add(split)
+            sides[getattr(segment, field), split.lstrip("abcdefghijklmnopqrstuvwxyz")].add(split)
     for (value, _), splits in sides.items():
-        if value and len({held_out(split) for split in splits}) > 1:
-            raise InputError(f"{field} {value!r} is in {' and '.join(sorted(splits))}: scores on such a split mean nothing; move it to one side.")
+        if value and len(splits) > 1:
+            names = " and ".join(sorted(splits))
+            raise InputError(f"{field} {value!r} is in {names}: scores on such a split mean nothing; move it to one side.")
