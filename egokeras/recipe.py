@@ -109,7 +109,8 @@ class Optim:
             rates = [self.learning_rate * self.schedule.at(epoch, epochs) for epoch in range(epochs)]
             changes = [epoch for epoch in range(1, epochs) if rates[epoch] != rates[epoch - 1]]
             boundaries = [epoch * steps_per_epoch - 1 for epoch in changes]  # a rate holds up to its boundary, that step included
-            rate = keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, [rates[0], *(rates[epoch] for epoch in changes)])
+            steps = [rates[0], *(rates[epoch] for epoch in changes)]
+            rate = keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, steps) if changes else rates[0]
         common = {"learning_rate": rate, "clipnorm": self.clip_norm}
         if self.optimizer == "sgd":
             return keras.optimizers.SGD(momentum=self.momentum, weight_decay=self.weight_decay or None, **common)

@@ -37,25 +37,50 @@ def moving_square(verb, noun, random):
     return clip
 
 
+def write_shards(folder, clips, classes):
+    """Shards of `clips`: an iterable of (pixels, split, video, group, label names)."""
+    from egokeras.data.shards import Shards, ShardWriter, table_dtype
+
+    splits, clips = ["train", "validation", "windows"], list(clips)
+    writer = ShardWriter(folder, shape=clips[0][0].shape)
+    table = np.zeros(len(clips), table_dtype(8, 8, 8, tuple(classes)))
+    for row, (pixels, split, video, group, labels) in enumerate(clips):
+        ids = [names.index(labels[space]) if space in labels else -1 for space, names in classes.items()]
+        table[row] = (f"c{row}", video, group, 0, 1, *writer.append(pixels), zlib.crc32(pixels), 1 << splits.index(split), *ids)
+    about = {
+        "modality": "rgb", "channels": "RGB", "classes": classes, "clip_seconds": 1.0, "splits": splits, "quarantined": 0, "sources": [],
+        "sampling": {"rule": "uniform", "frames": len(clips[0][0])}, "resize": "squash", "fps_rule": "timestamps of the file",
+    }  # fmt: skip
+    writer.finish(table, about)
+    return Shards(folder)
+
+
 @pytest.fixture(scope="session")
 def squares(tmp_path_factory):
     """Shards of 160 training, 60 validation and 80 unlabelled clips of moving squares; time decides the verb, colour the noun."""
-    from egokeras.data.shards import Shards, ShardWriter, table_dtype
+    random, classes = np.random.default_rng(0), {"verb": ["lower", "raise"], "noun": ["red", "green", "blue"]}
 
-    folder, random = tmp_path_factory.mktemp("squares"), np.random.default_rng(0)
-    writer = ShardWriter(folder, shape=(8, 24, 24, 3))
-    clips = np.zeros(300, table_dtype(8, 8, 8, ("verb", "noun")))
-    for row in range(300):
-        verb, noun = random.integers(2), random.integers(3)
-        payload = moving_square(verb, noun, random)
-        split = 0 if row < 160 else 1 if row < 220 else 2
-        labels = (-1, -1) if split == 2 else (verb, noun)
-        participant = row % 4 if split == 0 else 4 + row % 3
-        clips[row] = (f"c{row}", f"v{participant}-{row % 7}", f"p{participant}", 0, 1, *writer.append(payload), zlib.crc32(payload), 1 << split, *labels)
-    about = {
-        "modality": "rgb", "channels": "RGB", "classes": {"verb": ["lower", "raise"], "noun": ["red", "green", "blue"]}, "clip_seconds": 1.0,
-        "splits": ["train", "validation", "windows"], "quarantined": 0, "sampling": {"rule": "uniform", "frames": 8}, "resize": "squash",
-        "fps_rule": "timestamps of the file", "sources": [],
-    }  # fmt: skip
-    writer.finish(clips, about)
-    return Shards(folder)
+    def clips():
+        for row in range(300):
+            verb, noun = random.integers(2), random.integers(3)
+            split = "train" if row < 160 else "validation" if row < 220 else "windows"
+            participant = row % 4 if split == "train" else 4 + row % 3
+            labels = {} if split == "windows" else {"verb": classes["verb"][verb], "noun": classes["noun"][noun]}
+            yield moving_square(verb, noun, random), split, f"v{participant}-{row % 7}", f"p{participant}", labels
+
+    return write_shards(tmp_path_factory.mktemp("squares"), clips(), classes)
+
+
+@pytest.fixture(scope="session")
+def epic_noise(tmp_path_factory):
+    """Twelve clips of noise, 8 frames of 128 px, with EPIC-KITCHENS-100's label spaces."""
+    random, sizes = np.random.default_rng(0), {"verb": 97, "noun": 300, "verb_category": 13, "noun_category": 21}
+    classes = {space: [f"{space} {i}" for i in range(size)] for space, size in sizes.items()}
+
+    def clips():
+        for row in range(12):
+            labels = {space: names[random.integers(len(names))] for space, names in classes.items()}
+            split = "train" if row < 8 else "validation"
+            yield random.integers(0, 256, (8, 128, 128, 3)).astype("uint8"), split, f"v{row}", f"p{row}", labels
+
+    return write_shards(tmp_path_factory.mktemp("epic_noise"), clips(), classes)

@@ -88,7 +88,7 @@ def _road(stages, run_dir, annotations, videos, settings, accept_untested):
         print(", ".join(f"{count} {split}" for split, count in summary["splits"].items()) + f", {summary['quarantined']} quarantined")
     stages = recipe.override(stages, f"data.shards={run_dir / 'shards'}")
     _train(stages, run_dir)
-    refused = _export(stages[-1].exports, run_dir, accept_untested)
+    refused = _export(stages[-1].exports, run_dir, accept_untested) if stages[-1].exports else 0
     _report(run_dir)
     return 1 if refused else QUARANTINED if summary["quarantined"] else 0
 

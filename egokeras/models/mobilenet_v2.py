@@ -10,7 +10,7 @@ from egokeras.errors import InputError
 from egokeras.layers import FoldTime, NormalizePixels, UnfoldTime
 
 # How the weights of keras.applications want their pixels: mean and deviation per channel, and BGR or RGB.
-NORMALIZATION = {
+NORMALIZATION: dict[str, dict] = {
     "tf": {"mean": (127.5,) * 3, "deviation": (127.5,) * 3},
     "torch": {"mean": tuple(255 * m for m in (0.485, 0.456, 0.406)), "deviation": tuple(255 * s for s in (0.229, 0.224, 0.225))},
     "caffe": {"mean": (103.939, 116.779, 123.68), "deviation": (1.0,) * 3, "bgr": True},
@@ -88,7 +88,7 @@ class Backbone:
             source = application(include_top=False, weights=path, input_shape=(None, None, 3), **width)
         except Exception as error:
             cure = "give a local .h5 file or weights=None" if path == "imagenet" else "it must fit this network, alpha and Keras version"
-            raise InputError(f"backbone.weights {path!r}: {error}; {cure}.") from error
+            raise InputError(f"backbone.weights {path!r}: {str(error).splitlines()[0][:200]}; {cure}.") from error
         inner.set_weights(source.get_weights())
 
     def _freeze(self, model):

@@ -1,0 +1,93 @@
+"""The whole road through the command line, shrunk: from video files to artifacts, latency and page."""
+
+import json
+
+import av
+import numpy as np
+import pytest
+
+from egokeras import cli
+from egokeras.data.synthetic import World
+
+SMALL = ["epochs=2", "model.backbone=SmallBackbone", "folds=2", "exports=('float32',)"]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Two classes of eight short videos, and one that is no video."""
+    folder, random = tmp_path_factory.mktemp("own"), np.random.default_rng(0)
+    for name, channel in (("red", 0), ("blue", 2)):
+        (folder / name).mkdir()
+        for number in range(8):
+            with av.open(str(folder / name / f"s{number // 2}_{number}.mp4"), "w") as container:
+                stream = container.add_stream("mpeg4", 25, width=64, height=48, pix_fmt="yuv420p")
+                for _ in range(12):
+                    frame = random.integers(0, 60, (48, 64, 3)).astype("uint8")
+                    frame[..., channel] += 150
+                    container.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+                container.mux(stream.encode())
+    (folder / "red" / "s9_9.mp4").write_text("this is no video")
+    return folder
+
+
+def test_own_clips_to_artifact_and_page(clips, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = ["--videos", str(clips), "--group", r"(s\d)_", "--frames", "8", "--size", "32", "--accept-untested"]
+    code = cli.main(["train", *options, *SMALL])
+    said = capsys.readouterr()
+    assert code == 3, said.err  # the file that is no video was quarantined
+    run = tmp_path / "runs" / "own_clips"
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["heads"]["action"]["majority"]["top1"] > 0 and len(metrics["folds"]["action"]["per_fold"]) == 2
+    artifact = json.loads((run / "exports" / "float32" / "artifact.json").read_text())
+    assert artifact["outputs"]["action"] == ["blue", "red"] and artifact["inputs"]["rgb"]["shape"] == [1, 8, 32, 32, 3]
+    latency = json.loads((run / "latency.json").read_text())
+    assert {result["threads"] for result in latency["results"]} == {1, 2} and latency["host"]["processor"]
+    assert "s9_9" in (run / "shards" / "quarantine.csv").read_text()
+    page = (run / "report.html").read_text()
+    assert "own_clips" in page and "majority" in page
+    assert "majority" in said.out and "p50" in said.out
+
+
+def test_demo_renders_its_own_world(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(World, "demo", World.tiny)
+    assert cli.main(["train", "epochs=1", "exports=()"]) == 0
+    assert (tmp_path / "runs" / "demo" / "report.html").exists()
+    assert len(list((tmp_path / "runs" / "demo" / "world" / "videos").glob("*.mp4"))) == 3
+    shards = tmp_path / "runs" / "demo" / "shards"
+    assert cli.main(["train", "demo", f"data.shards={shards}", "epochs=1"]) == 0  # as any recipe, on given shards, in a run of its own
+    assert (tmp_path / "runs" / "demo-2" / "model.keras").exists()
+    assert "next: egokeras export runs/demo-2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["report_lstn"], "nearest: report_lstm"),
+        (["report_lstm"], "has no data; give data.shards=FOLDER"),
+        (["report_lstm", "optim.learning_rte=1"], "did you mean 'learning_rate'"),
+        (["report_lstm", "data.shards=absent"], "absent is not a finished folder of shards"),
+        (["--videos", "absent"], "absent"),
+        (["--group", "x"], "go with --videos"),
+    ],
+)
+def test_mistakes_end_in_one_sentence_and_no_run_folder(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", *arguments]) == 1
+    said = capsys.readouterr().err
+    assert message in said and "Traceback" not in said and len(said.strip().splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_gpu_that_tensorflow_cannot_see_stops_the_run_with_the_cure(tmp_path, monkeypatch, capsys):
+    import tensorflow as tf
+
+    from egokeras import accelerator
+
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("TensorFlow sees the GPU of this machine")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(accelerator, "_has_nvidia_gpu", lambda: True)
+    assert cli.main(["train", "demo"]) == 1
+    assert "pip install egokeras[cuda]" in capsys.readouterr().err

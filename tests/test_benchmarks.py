@@ -1,0 +1,100 @@
+"""Every benchmark script answers --help without the heavy packages, and the ones that can be shrunk run."""
+
+import csv
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import pytest
+
+from egokeras.models import ConvLSTMHead, ConvNet1DHead, LSTMHead
+
+ROOT = pathlib.Path(__file__).parent.parent
+SCRIPTS = sorted((ROOT / "benchmarks").glob("*.py"))
+WITHOUT_HEAVY = """
+import runpy, sys
+sys.modules.update(dict.fromkeys(["tensorflow", "keras", "cv2", "matplotlib"]))
+sys.argv = [sys.argv[1], "--help"]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def run(*arguments, cwd=None):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=300, env=environment, cwd=cwd)
+
+
+@pytest.fixture(scope="module")
+def heads():
+    spec = importlib.util.spec_from_file_location("temporal_heads", ROOT / "benchmarks" / "temporal_heads.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_help_loads_nothing_heavy(script):
+    done = run("-c", WITHOUT_HEAVY, script)
+    assert done.returncode == 0, done.stderr
+    assert "usage:" in done.stdout
+
+
+def test_temporal_heads_writes_tables_and_figures(tmp_path):
+    done = run(ROOT / "benchmarks" / "temporal_heads.py", "--quick", "--runs", 2, "--output", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "out"
+    result = json.loads((folder / "results.json").read_text())
+    rows = result["results"]
+    assert result["host"]["processor"] in done.stdout
+    with open(folder / "results.csv", newline="") as file:
+        assert [row["head"] for row in csv.DictReader(file)] == [row["head"] for row in rows]
+    assert {(row["figure"], row["axis"], row["head"]) for row in rows} >= {("8", "frames", "LSTM"), ("8", "width", "ConvLSTM")}
+    for row in rows:
+        assert 0 < row["forward_ms_low"] <= row["forward_ms"] <= row["forward_ms_high"]
+        assert row["train_ms"] > 0
+    for figure in ("8", "9"):
+        assert (folder / f"figure_{figure}.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "table.md").read_text().count("\n|") == len(rows) + 2
+
+
+def test_ratios_are_to_the_first_head_turn_by_turn(heads, monkeypatch):
+    """A clock under which turn k takes k seconds per call for the first head, and three times that for the second."""
+    ticks = iter([t for turn in range(1, 9) for seconds in (turn, 3 * turn, turn, 3 * turn) for t in (0.0, float(seconds))])
+    monkeypatch.setattr(heads.time, "perf_counter", lambda: next(ticks))
+    monkeypatch.setattr(heads, "steps_of", lambda model, shape, batch: {kind: lambda: None for kind in heads.TIMES})
+    pair = {"a": (LSTMHead(units=2), (3, 4)), "b": (LSTMHead(units=3), (3, 4))}
+    comparison = heads.Comparison(figure="8", axis="width", value=2, heads=pair)
+    first, second = heads.measure(comparison, heads.Sizes(runs=6))
+    assert (first["forward_ratio"], second["forward_ratio"], second["train_ratio_low"], second["train_ratio_high"]) == (1, 3, 3, 3)
+    assert first["forward_ms"] == 5500  # turns 1 and 2 warm up; the median of 3..8 seconds
+
+
+def test_training_step_learns_and_forward_does_not(heads):
+    model = LSTMHead(units=4, dropout=0.0).build(feature_shape=(3, 5), classes=heads.CLASSES)
+    calls = heads.steps_of(model, (3, 5), batch=2)
+    start = [weight.copy() for weight in model.get_weights()]
+    assert calls["forward"]().shape == (2, 97)
+    assert all((before == after).all() for before, after in zip(start, model.get_weights(), strict=True))
+    losses = [float(calls["train"]()) for _ in range(5)]
+    assert losses[-1] < losses[0]
+    assert model.get_layer("lstm_bn").moving_mean.numpy().any()  # training mode
+
+
+@pytest.mark.parametrize(
+    ("head", "shape", "expected"),
+    [
+        (LSTMHead(units=50), (20, 1280), 20 * (1280 + 50) * 200 + 50 * 397),
+        (ConvLSTMHead(filters=8), (20, 8, 8, 1280), 20 * 2 * 2 * 16 * (1280 + 8) * 32 + 8 * 397),
+        (ConvNet1DHead(blocks=0, last_filters=10), (20, 1280), 20 * 1280 * 10 + 10 * 397),
+        (ConvNet1DHead(blocks=1), (6, 7), 4 * 3 * 7 * 10 + 2 * 3 * 10 * 10 + 2 * 10 * 100 + 100 * 397),
+    ],
+)
+def test_multiply_adds(heads, head, shape, expected):
+    assert heads.multiply_adds(head.build(feature_shape=shape, classes=heads.CLASSES)) == expected
+    keras.backend.clear_session()
