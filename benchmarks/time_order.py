@@ -26,10 +26,10 @@ def main():
 
 def measure(out, seeds, epochs, tiny):
     """Train and score; writes `result.json` and returns its content."""
-    from egokeras import accelerator, recipe
+    from egokeras import accelerator
 
     accelerator.start(cpu=True)
-    from egokeras import train
+    from egokeras import recipe, train
     from egokeras.data.shards import Shards
     from egokeras.files import fresh_folder, write_json
 

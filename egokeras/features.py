@@ -23,7 +23,7 @@ def cached(backbone, shards, folder):
         folder: where sets of features lie, one folder each, named by what they are made of.
 
     Returns:
-        An open `Shards` with the same rows, labels and splits.
+        An open `Shards` with the labels and splits of `shards`; the unlabelled windows, which nothing trains on, are left out.
     """
     key = _key(backbone, shards)
     path = pathlib.Path(folder) / f"features-{key[:16]}"
@@ -36,14 +36,13 @@ def _extract(backbone, shards, path, key):
     shutil.rmtree(path, ignore_errors=True)  # left by a run that was stopped
     path.mkdir(parents=True)
     writer = ShardWriter(path, shape=backbone.output.shape[1:], dtype="float16")
-    clips = shards.clips.copy()
-    starts = range(0, len(shards), BATCH)
-    for start in track(starts, "features", unit="batch"):
-        rows = np.arange(start, min(start + BATCH, len(shards)))
-        features = np.asarray(backbone({"rgb": shards.read(rows)}, training=False)).astype("float16")
-        for row, feature in zip(rows, features, strict=True):
-            clips["shard"][row], clips["offset"][row], clips["size"][row] = writer.append(feature)
-            clips["checksum"][row] = zlib.crc32(feature)
+    source = np.setdiff1d(np.arange(len(shards)), shards.rows("windows") if "windows" in shards.splits else [])
+    clips = shards.clips[source]
+    for start in track(range(0, len(source), BATCH), "features", unit="batches"):
+        features = np.asarray(backbone.predict_on_batch({"rgb": shards.read(source[start : start + BATCH])})).astype("float16")
+        for clip, feature in zip(clips[start : start + BATCH], features, strict=True):
+            clip["shard"], clip["offset"], clip["size"] = writer.append(feature)
+            clip["checksum"] = zlib.crc32(feature)
     kept = ("classes", "splits", "sampling", "clip_seconds", "quarantined")
     writer.finish(clips, {"modality": "features", **{name: shards.index.get(name) for name in kept}, "made_from": key})
 

@@ -41,13 +41,13 @@ def fit(recipe, run_dir, *, verbose="auto"):
     keras.mixed_precision.set_global_policy("mixed_float16" if recipe.mixed_precision else "float32")
     shards = open_shards(recipe)
     classes = class_counts(recipe, shards)
-    train_rows, validation_rows = split_rows(recipe.data, shards)
+    split_rows(recipe.data, shards)  # a mistake in the data shows before the work begins
     model = recipe.model.build(classes=classes, frames=shards.shape[0], size=shards.shape[1])
     write_json(run_dir / "recipe.json", {**recipes.as_json(recipe), "data_sha256": shards.sha256})
     write_json(run_dir / "classes.json", {space: shards.classes[space] for space in classes})
     student, source = _student_and_source(recipe, model, shards, run_dir.parent)
     with _plain_errors():
-        _fit(recipe, student, source, train_rows, validation_rows, _callbacks(recipe, run_dir), verbose)
+        _fit(recipe, student, source, *split_rows(recipe.data, source), _callbacks(recipe, run_dir), verbose)
     save(model, run_dir / "model.keras")
     return model
 
@@ -73,7 +73,15 @@ def _fit(recipe, student, source, train_rows, validation_rows, callbacks, verbos
     if len(validation_rows):
         order = tf.data.Dataset.from_tensor_slices(validation_rows).batch(recipe.batch_size)
         validation = batches(source, order, heads)
-    return distiller.fit(data, epochs=recipe.epochs, steps_per_epoch=steps, validation_data=validation, callbacks=callbacks, verbose=verbose)
+    distiller.fit(
+        data,
+        epochs=recipe.epochs,
+        steps_per_epoch=steps,
+        validation_data=validation,
+        callbacks=callbacks,
+        shuffle=False,
+        verbose=verbose,
+    )
 
 
 def folds(recipe, run_dir):
@@ -88,17 +96,17 @@ def folds(recipe, run_dir):
         `recipe.folds` is 0 or there are 1,000 clips or more.
     """
     shards = open_shards(recipe)
-    rows = np.concatenate(split_rows(recipe.data, shards))
-    if not recipe.folds or len(rows) >= FEW_CLIPS:
-        return
     classes = class_counts(recipe, shards)
-    groups = np.where(shards.clips["group"][rows] == "", shards.clips["video"][rows], shards.clips["group"][rows])
-    fold_of = grouping.grouped_folds(groups, shards.labels(next(iter(classes)), rows), recipe.folds, recipe.seed)
+    if not recipe.folds or sum(map(len, split_rows(recipe.data, shards))) >= FEW_CLIPS:
+        return
     fixed = dataclasses.replace(recipe, early_stopping=None)  # a fold must not choose its own epoch on the clips that judge it
     for fold in range(recipe.folds):
         keras.utils.set_random_seed(recipe.seed)
         model = recipe.model.build(classes=classes, frames=shards.shape[0], size=shards.shape[1])
         student, source = _student_and_source(recipe, model, shards, pathlib.Path(run_dir).parent)
+        rows = np.concatenate(split_rows(recipe.data, source))
+        groups = np.where(source.clips["group"][rows] == "", source.clips["video"][rows], source.clips["group"][rows])
+        fold_of = grouping.grouped_folds(groups, source.labels(next(iter(classes)), rows), recipe.folds, recipe.seed)
         train, test = rows[fold_of != fold], rows[fold_of == fold]
         with _plain_errors():
             _fit(fixed, student, source, train, test[:0], [], 0)

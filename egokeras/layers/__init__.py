@@ -61,8 +61,11 @@ class NormalizePixels(keras.layers.Layer):
         pixels = keras.ops.cast(pixels, self.compute_dtype)
         if self.bgr:
             pixels = keras.ops.flip(pixels, axis=-1)
-        factor = [1 / deviation for deviation in self.deviation]
-        return (pixels - keras.ops.cast(self.mean, self.compute_dtype)) * keras.ops.cast(factor, self.compute_dtype)
+        return (pixels - self._constant(self.mean)) * self._constant([1 / deviation for deviation in self.deviation])
+
+    def _constant(self, values):
+        """One number where all channels agree: TFLite folds a scalar into the next convolution, but computes with a vector."""
+        return keras.ops.cast(values[0] if len(set(values)) == 1 else values, self.compute_dtype)
 
     def compute_output_shape(self, shape):
         return shape

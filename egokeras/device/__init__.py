@@ -1,0 +1,1 @@
+"""What runs on the device, with numpy and ai-edge-litert alone: artifacts, frame streams, latency."""

@@ -1,0 +1,224 @@
+"""Open and run an exported artifact: a folder of one TFLite file and the JSON that explains it.
+
+Needs numpy and ai-edge-litert. The file's checksum is verified before the interpreter sees it, because a damaged TFLite file does
+not raise but ends the process.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import re
+
+import numpy as np
+
+from egokeras.errors import InputError
+from egokeras.files import read_json, sha256
+
+FORMAT = 1
+MANIFEST = "artifact.json"
+INPUT = "rgb"
+RESIZES = ("squash", "crop", "pad")
+# Heads whose product is the answer, the best first.
+ANSWERS = (("action",), ("verb", "noun"), ("verb_category", "noun_category"))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """An exported model with what a program must know to run it.
+
+    Attributes:
+        folder: where its files lie.
+        model: the TFLite file.
+        threads: of the interpreter that `predict` uses.
+        manifest: content of artifact.json, checked.
+    """
+
+    folder: pathlib.Path
+    model: pathlib.Path
+    threads: int
+    manifest: dict
+
+    @classmethod
+    def open(cls, path, verify=True, threads=1):
+        """Open an artifact by its folder, its artifact.json or its TFLite file.
+
+        Args:
+            verify: compute the SHA-256 of every file (milliseconds per MB); without it only presence and size are checked.
+
+        Raises:
+            InputError: a file is missing or altered, or a field is missing or wrong; the message names both.
+        """
+        path = pathlib.Path(path)
+        folder = path if path.is_dir() else path.parent
+        file = folder / MANIFEST
+        if not path.exists():
+            raise InputError(f"{path} does not exist; give the folder of an artifact.")
+        if not file.is_file():
+            raise InputError(f"{path} has no {MANIFEST} beside it; give the folder that `egokeras export` wrote.")
+        manifest = read_json(file)
+        _check_manifest(file, manifest)
+        model = folder / manifest["model"]
+        if path.is_file() and path.name not in (MANIFEST, manifest["model"]):
+            raise InputError(f"{path} is not a file that {file} describes; give its folder.")
+        for name, entry in manifest["files"].items():
+            _check_file(folder, name, entry, verify)
+        return cls(folder=folder, model=model, threads=threads, manifest=manifest)
+
+    @property
+    def name(self):
+        """What the export was called."""
+        return self.manifest["name"]
+
+    @property
+    def shape(self):
+        """(frames, height, width, 3) of a clip."""
+        return tuple(self.manifest["inputs"][INPUT]["shape"][1:])
+
+    @property
+    def resize(self):
+        """How a frame was brought to its size in training: `squash`, `crop` or `pad`."""
+        return self.manifest["inputs"][INPUT]["resize"]
+
+    @property
+    def clip_seconds(self):
+        """Seconds of video that a clip spans."""
+        return float(self.manifest["sampling"]["clip_seconds"])
+
+    @property
+    def classes(self):
+        """Head to class names, in the order of its logits."""
+        return self.manifest["outputs"]
+
+    def interpreter(self, threads=None):
+        """A new interpreter of the TFLite file, which must agree with artifact.json.
+
+        Raises:
+            InputError: it cannot be loaded, or has other inputs or outputs.
+        """
+        from ai_edge_litert.interpreter import Interpreter
+
+        try:
+            interpreter = Interpreter(str(self.model), num_threads=threads or self.threads)
+        except (ValueError, RuntimeError) as error:
+            raise InputError(f"{self.model} cannot be loaded ({error}); export it again.") from None
+        self._check_signature(interpreter)
+        return interpreter
+
+    def _check_signature(self, interpreter):
+        key, declared = self.manifest["signature"], self.manifest["inputs"][INPUT]
+        if key not in interpreter.get_signature_list():
+            raise InputError(f"{self.model} has no signature {key!r} that {MANIFEST} names; export it again.")
+        runner = interpreter.get_signature_runner(key)
+        inputs, outputs = runner.get_input_details(), runner.get_output_details()
+        found = {name: (list(map(int, item["shape"])), np.dtype(item["dtype"]).name) for name, item in inputs.items()}
+        if found != {INPUT: (declared["shape"], "uint8")}:
+            raise InputError(f"{self.model} takes {found}, {MANIFEST} says {INPUT!r} {declared['shape']} uint8; export it again.")
+        for head, names in self.classes.items():
+            size = int(outputs[head]["shape"][-1]) if head in outputs else 0
+            if size != len(names):
+                raise InputError(f"{self.model} has {size} outputs for {head!r}, {MANIFEST} names {len(names)} classes; export it again.")
+
+    @functools.cached_property
+    def _runner(self):
+        return self.interpreter().get_signature_runner(self.manifest["signature"])
+
+    def predict(self, clip):
+        """Logits of one clip.
+
+        Args:
+            clip: (frames, height, width, 3) or (1, frames, height, width, 3) uint8 RGB.
+
+        Returns:
+            Head to (classes,) float32.
+        """
+        clip = np.asarray(clip)
+        clip = clip[0] if clip.ndim == 5 and len(clip) == 1 else clip
+        if clip.shape != self.shape or clip.dtype != np.uint8:
+            raise InputError(f"{self.model} takes a clip {self.shape} uint8, this one is {clip.shape} {clip.dtype}.")
+        outputs = self._runner(**{INPUT: clip[None]})
+        return {head: outputs[head][0] for head in self.classes}
+
+    def top(self, logits, k=1):
+        """The `k` most probable answers, as [(name, probability)].
+
+        A model of verbs and nouns answers with pairs by the product rule: p(verb) p(noun).
+
+        Args:
+            logits: head to (classes,), from `predict`.
+        """
+        heads = next((heads for heads in ANSWERS if set(heads) <= set(logits)), tuple(logits)[:1])
+        joint = functools.reduce(np.multiply.outer, [_softmax(logits[head]) for head in heads])
+        best = np.argsort(-joint, axis=None, kind="stable")[:k]
+        places = zip(*np.unravel_index(best, joint.shape), strict=True)
+        return [(" ".join(self.classes[head][at] for head, at in zip(heads, place, strict=True)), float(joint[place])) for place in places]
+
+
+def _softmax(logits):
+    exponentials = np.exp(logits - np.max(logits), dtype=np.float64)
+    return exponentials / exponentials.sum()
+
+
+def _check_manifest(file, manifest):
+    """Every field that is used exists and has its type and range."""
+    if not isinstance(manifest, dict):
+        raise InputError(f"{file} is not the description of an artifact; export it again.")
+    found = _field(file, manifest, "format", int)
+    if found != FORMAT:
+        raise InputError(f"{file}: format is {found}, this egokeras reads {FORMAT}; use the egokeras that wrote it, or export again.")
+    for name in ("name", "model", "signature", "quantization"):
+        _field(file, manifest, name, str)
+    _check_input(file, manifest)
+    _check_outputs(file, manifest)
+    files = _field(file, manifest, "files", dict)
+    if manifest["model"] not in files:
+        raise InputError(f"{file}: files has no entry for the model {manifest['model']!r}; export it again.")
+    for name, entry in files.items():
+        _require(isinstance(entry, dict) and isinstance(entry.get("bytes"), int), file, f"files.{name}.bytes", entry)
+        _require(re.fullmatch("[0-9a-f]{64}", str(entry.get("sha256"))), file, f"files.{name}.sha256", entry.get("sha256"))
+
+
+def _check_input(file, manifest):
+    pixels = _field(file, _field(file, manifest, "inputs", dict), INPUT, dict, "inputs.")
+    at = f"inputs.{INPUT}."
+    shape = _field(file, pixels, "shape", list, at)
+    plain = len(shape) == 5 and all(type(size) is int and size > 0 for size in shape)
+    _require(plain and shape[0] == 1 and shape[4] == 3, file, f"{at}shape", shape)
+    for name, allowed in (("dtype", ("uint8",)), ("channels", ("RGB",)), ("resize", RESIZES)):
+        _require(pixels.get(name) in allowed, file, at + name, pixels.get(name))
+    sampling = _field(file, manifest, "sampling", dict)
+    _require(sampling.get("frames") == shape[1], file, "sampling.frames", sampling.get("frames"))
+    seconds = sampling.get("clip_seconds")
+    _require(type(seconds) in (int, float) and 0 < seconds < float("inf"), file, "sampling.clip_seconds", seconds)
+
+
+def _check_outputs(file, manifest):
+    outputs = _field(file, manifest, "outputs", dict)
+    _require(outputs, file, "outputs", outputs)
+    for head, names in outputs.items():
+        plain = isinstance(names, list) and names and all(isinstance(name, str) for name in names)
+        _require(plain, file, f"outputs.{head}", names)
+
+
+def _field(file, record, name, kind, at=""):
+    if name not in record:
+        raise InputError(f"{file}: {at}{name} is missing; export it again.")
+    _require(type(record[name]) is kind, file, at + name, record[name])
+    return record[name]
+
+
+def _require(fine, file, field, found):
+    if not fine:
+        raise InputError(f"{file}: {field} is {found!r:.80}, which no artifact can have; export it again.")
+
+
+def _check_file(folder, name, entry, verify):
+    """The file is in the folder, not reached from it, and is the one that was described."""
+    path = folder / name
+    if name in ("", ".", "..") or re.search(r"[/\\:]", name) or path.resolve().parent != folder.resolve():
+        raise InputError(f"{folder / MANIFEST}: files names {name!r}, which is outside the artifact's folder; do not trust it.")
+    if not path.is_file():
+        raise InputError(f"{path} is missing; copy the whole folder again.")
+    if path.stat().st_size != entry["bytes"]:
+        raise InputError(f"{path} has {path.stat().st_size} bytes, {MANIFEST} says {entry['bytes']}; copy it again.")
+    if verify and sha256(path) != entry["sha256"]:
+        raise InputError(f"{path} was altered: its sha256 is not the one in {MANIFEST}; copy it again.")

@@ -1,0 +1,130 @@
+"""From a stream of frames to clips: the artifact's size, its number of frames, its span of time."""
+
+import collections
+
+import numpy as np
+
+from egokeras.errors import InputError
+
+# Times written with three decimals still mean the frame that they were taken from (seconds).
+ROUNDING = 0.001
+
+
+class Stream:
+    """Slides an artifact's window over frames and predicts every `stride` seconds.
+
+    A window ends at the newest frame and reaches `clip_seconds` back, both ends included, as a training segment does; the clip is
+    the middle frames of equal parts of it. Frames are kept at the artifact's size, so memory is that of one window.
+    """
+
+    def __init__(self, artifact, stride):
+        """`artifact` as `egokeras.device.artifact.Artifact`, `stride` in seconds."""
+        if not 0 < stride < float("inf"):
+            raise InputError(f"stride is {stride} s; give more than 0.")
+        self.artifact = artifact
+        self.stride = stride
+        self.frames: collections.deque = collections.deque()  # (time, picture)
+        self.due = None
+        self.predicted = False
+
+    def add(self, time, picture):
+        """Take the next frame.
+
+        Args:
+            time: seconds, larger than that of the frame before.
+            picture: (height, width, 3) uint8 RGB, any size.
+
+        Returns:
+            Logits by head, if a prediction is due; else None.
+        """
+        height, width = self.artifact.shape[1:3]
+        self.frames.append((time, resize(picture, height, width, self.artifact.resize)))
+        while self.frames[0][0] < time - self.artifact.clip_seconds - ROUNDING:
+            self.frames.popleft()
+        self.due = time + self.artifact.clip_seconds if self.due is None else self.due
+        if time < self.due - ROUNDING:
+            return None
+        # A slow device skips predictions rather than fall behind its camera.
+        self.due += self.stride * (1 + (time + ROUNDING - self.due) // self.stride)
+        return self._predict()
+
+    def finish(self):
+        """Logits of a stream that ended before its first prediction was due; None if it had one, or no frame at all."""
+        return self._predict() if self.frames and not self.predicted else None
+
+    @property
+    def span(self):
+        """First and last time in the window, seconds."""
+        return self.frames[0][0], self.frames[-1][0]
+
+    def _predict(self):
+        self.predicted = True
+        chosen = uniform(len(self.frames), self.artifact.shape[0])
+        return self.artifact.predict(np.stack([self.frames[number][1] for number in chosen]))
+
+
+def uniform(count, frames):
+    """The middle frames of `frames` equal parts of `count`; where there are fewer, each is shown about equally often.
+
+    Returns:
+        Frame numbers, (frames,) int64, ascending.
+    """
+    return (2 * np.arange(frames) + 1) * count // (2 * frames)
+
+
+def resize(picture, height, width, mode="squash"):
+    """A picture (rows, columns, 3) uint8 as (height, width, 3), to within rounding as `egokeras prepare` does.
+
+    Args:
+        mode: `squash` (aspect ratio given up), `crop` (fill, then the centre) or `pad` (fit, black around).
+    """
+    rows, columns = picture.shape[:2]
+    scales = height / rows, width / columns
+    if mode == "squash":
+        return _scale(picture, height, width)
+    scale = max(scales) if mode == "crop" else min(scales)
+    picture = _scale(picture, max(1, round(rows * scale)), max(1, round(columns * scale)))
+    return _centre(picture, height, width)
+
+
+def _centre(picture, height, width):
+    """Cut off or fill with black on both sides."""
+    result = np.zeros((height, width, 3), np.uint8)
+    (to_y, from_y), (to_x, from_x) = (_overlap(*sizes) for sizes in ((height, picture.shape[0]), (width, picture.shape[1])))
+    result[to_y, to_x] = picture[from_y, from_x]
+    return result
+
+
+def _overlap(size, given):
+    offset = (given - size) // 2
+    taken = min(size, given)
+    return slice(max(-offset, 0), max(-offset, 0) + taken), slice(max(offset, 0), max(offset, 0) + taken)
+
+
+def _scale(picture, height, width):
+    rows, columns = picture.shape[:2]
+    if (rows, columns) == (height, width):
+        return picture
+    shrinks = height <= rows and width <= columns
+    try:
+        import cv2
+    except ImportError:
+        weights = _area if shrinks else _linear
+        lines = weights(rows, height) @ picture.reshape(rows, -1).astype(np.float32)
+        lines = np.einsum("wc,hcd->hwd", weights(columns, width), lines.reshape(height, columns, 3), optimize=True)
+        return np.clip(lines + 0.5, 0, 255).astype(np.uint8)
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _area(given, size):
+    """Weights (size, given) float32: each output pixel is the mean of what it covers."""
+    edges = np.arange(size + 1) * (given / size)
+    starts, ends = edges[:-1, None], edges[1:, None]
+    pixels = np.arange(given)
+    return (np.clip(np.minimum(ends, pixels + 1) - np.maximum(starts, pixels), 0, None) * (size / given)).astype(np.float32)
+
+
+def _linear(given, size):
+    """Weights (size, given) float32: two neighbours each, the border repeated."""
+    at = np.clip((np.arange(size) + 0.5) * (given / size) - 0.5, 0, given - 1)
+    return np.clip(1 - np.abs(at[:, None] - np.arange(given)), 0, None).astype(np.float32)

@@ -1,0 +1,63 @@
+"""Small TFLite files whose answers can be worked out by hand; made once per session."""
+
+import pathlib
+
+import pytest
+
+from egokeras.files import sha256, write_json
+
+FRAMES, HEIGHT, WIDTH = 4, 12, 16
+CLASSES = {"verb": ["open", "close", "pour"], "noun": ["fridge", "cup"]}
+
+
+def build(folder):
+    """Write the artifact `folder`/tiny and, without a signature, `folder`/bare.tflite.
+
+    The verb's logits are the means of red, green and blue over 16; the noun's those of the first and the last frame.
+    """
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec((1, FRAMES, HEIGHT, WIDTH, 3), tf.uint8, name="rgb")])
+    def logits(rgb):
+        pixels = tf.cast(rgb, tf.float32) / 16
+        return {"verb": tf.reduce_mean(pixels, (1, 2, 3)), "noun": tf.reduce_mean(pixels, (2, 3, 4))[:, :: FRAMES - 1]}
+
+    module = tf.Module()
+    module.logits = logits
+    tf.saved_model.save(module, str(folder / "saved"), signatures={"serving_default": logits})
+    artifact = folder / "tiny"
+    artifact.mkdir()
+    (artifact / "model.tflite").write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved")).convert())
+    bare = tf.lite.TFLiteConverter.from_concrete_functions([logits.get_concrete_function()], module).convert()
+    (folder / "bare.tflite").write_bytes(bare)
+    write_json(artifact / "artifact.json", manifest(artifact / "model.tflite"))
+    return artifact
+
+
+def manifest(model):
+    return {
+        "format": 1,
+        "name": "tiny",
+        "model": model.name,
+        "files": {model.name: {"sha256": sha256(model), "bytes": model.stat().st_size}},
+        "signature": "serving_default",
+        "inputs": {"rgb": {"shape": [1, FRAMES, HEIGHT, WIDTH, 3], "dtype": "uint8", "channels": "RGB", "resize": "squash"}},
+        "outputs": CLASSES,
+        "sampling": {"rule": "uniform", "frames": FRAMES, "clip_seconds": 1.0},
+        "parent": {"run": "none", "model_sha256": "", "data_sha256": ""},
+        "gate": {"answer": "pass"},
+        "quantization": "float32",
+        "egokeras": "0",
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> pathlib.Path:
+    """Folder of an artifact: 4 frames of 12x16 pixels over 1 s to 3 verbs and 2 nouns."""
+    return build(tmp_path_factory.mktemp("artifact"))
+
+
+@pytest.fixture(scope="session")
+def bare(tiny) -> pathlib.Path:
+    """A TFLite file without signature or description."""
+    return tiny.parent / "bare.tflite"
