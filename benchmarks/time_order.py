@@ -53,7 +53,9 @@ def _prepared(out, model, tiny):
 
     out.mkdir(parents=True, exist_ok=True)
     world = (World.tiny() if tiny else World.demo()).render(out / "world")
-    return prepare(readers.read("epic100", [world]), world / "videos", out / "shards", Preparation(frames=model.frames, size=model.size))["path"]
+    return prepare(readers.read("epic100", [world]), world / "videos", out / "shards", Preparation(frames=model.frames, size=model.size))[
+        "path"
+    ]
 
 
 def _scores(model, shards, seed):

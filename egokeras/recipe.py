@@ -7,7 +7,6 @@ import ast
 import collections.abc
 import dataclasses
 import difflib
-import importlib.util
 import math
 import pathlib
 import types
@@ -165,7 +164,9 @@ def load(recipe):
     path = pathlib.Path(recipe) if str(recipe).endswith(".py") else names().get(str(recipe))
     if path is None or not path.is_file():
         known = ", ".join(difflib.get_close_matches(str(recipe), names(), n=3, cutoff=0.4) or names())
-        raise InputError(f"there is no recipe {str(recipe)!r}; nearest: {known}. `egokeras list` shows all; a path to a .py file works too.")
+        raise InputError(
+            f"there is no recipe {str(recipe)!r}; nearest: {known}. `egokeras list` shows all; a path to a .py file works too."
+        )
     stages = getattr(run_file(path), "stages", None)
     if not callable(stages):
         raise InputError(f"{path} has no function stages(); a recipe file returns a tuple of Recipe from it.")
@@ -176,10 +177,10 @@ def load(recipe):
 
 
 def run_file(path):
-    """The module in a Python file that the user named."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """The module in a Python file that the user named; nothing is left beside it, as an import would."""
+    module = types.ModuleType(path.stem, "")
+    module.__file__ = str(path)
+    exec(compile(path.read_text(encoding="utf-8"), path, "exec"), module.__dict__)
     return module
 
 
@@ -200,9 +201,9 @@ def override(stages, assignment):
     return tuple(_replace(recipe, path, text, key) if recipe.name in chosen else recipe for recipe in stages)
 
 
-def _replace(value, path, text, key):
+def _replace(value: Any, path, text, key) -> Any:
     first, rest = path[0], path[1:]
-    if not dataclasses.is_dataclass(value):
+    if not _is_dataclass(value):
         raise InputError(f"{key}: there is nothing below {value!r}; give the field before it a value first.")
     if first not in _fields(value):
         nearest = difflib.get_close_matches(first, _fields(value), n=1, cutoff=0.5)
@@ -214,13 +215,17 @@ def _replace(value, path, text, key):
     return dataclasses.replace(value, **{first: _parse(text, hint, key)})
 
 
+def _is_dataclass(value) -> bool:
+    return dataclasses.is_dataclass(value)
+
+
 def _fields(value):
     return [field.name for field in dataclasses.fields(value)]
 
 
 def _parse(text, hint, key):
     for kind in _alternatives(hint):
-        if dataclasses.is_dataclass(kind) and kind.__name__ == text:
+        if _is_dataclass(kind) and kind.__name__ == text:
             return kind()
     try:
         value = ast.literal_eval(text)
@@ -237,7 +242,7 @@ def _parse(text, hint, key):
 _MISFIT = object()
 
 
-def _alternatives(hint):
+def _alternatives(hint) -> tuple[Any, ...]:
     union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     return typing.get_args(hint) if union else (hint,)
 
@@ -264,7 +269,7 @@ def _fit(value, hint) -> Any:
 
 def as_json(value):
     """A recipe as JSON values, for the record and for comparison: objects carry their class's name under `is`."""
-    if dataclasses.is_dataclass(value):
+    if _is_dataclass(value):
         return {"is": type(value).__name__, **{name: as_json(getattr(value, name)) for name in _fields(value)}}
     if isinstance(value, Mapping):
         return {key: as_json(item) for key, item in value.items()}

@@ -47,7 +47,8 @@ def fit(recipe, run_dir, *, verbose="auto"):
     write_json(run_dir / "classes.json", {space: shards.classes[space] for space in classes})
     student, source = _student_and_source(recipe, model, shards, run_dir.parent)
     with _plain_errors():
-        _fit(recipe, student, source, *split_rows(recipe.data, source), _callbacks(recipe, run_dir), verbose)
+        train_rows, validation_rows = split_rows(recipe.data, source)
+        _fit(recipe, student, source, train_rows, validation_rows, _callbacks(recipe, run_dir), verbose)
     save(model, run_dir / "model.keras")
     return model
 
@@ -133,7 +134,9 @@ def class_counts(recipe, shards):
         counts[space] = len(shards.classes[space])
         expected = recipe.data.classes.get(space, counts[space])
         if expected != counts[space]:
-            raise InputError(f"data.classes: recipe {recipe.name!r} expects {expected} classes of {space}, {shards.path} has {counts[space]}.")
+            raise InputError(
+                f"data.classes: recipe {recipe.name!r} expects {expected} classes of {space}, {shards.path} has {counts[space]}."
+            )
     return counts
 
 

@@ -1,6 +1,6 @@
 """The demo: a small network from scratch on a rendered kitchen, to a gated int8 file for the device and a page.
 
-    egokeras train
+egokeras train
 """
 
 from egokeras.data.transforms import Augment

@@ -92,7 +92,9 @@ def test_unknown_and_broken_recipes(tmp_path):
 
 
 def test_a_recipe_of_ones_own(tmp_path):
-    (tmp_path / "mine.py").write_text("from egokeras.recipe import Recipe\n\n\ndef stages():\n    return (Recipe(name='mine', epochs=2),)\n")
+    (tmp_path / "mine.py").write_text(
+        "from egokeras.recipe import Recipe\n\n\ndef stages():\n    return (Recipe(name='mine', epochs=2),)\n"
+    )
     assert recipes.load(tmp_path / "mine.py") == (Recipe(name="mine", epochs=2),)
 
 
@@ -113,7 +115,9 @@ def test_schedules():
 def test_optimizer_follows_the_schedule_step_by_step():
     import keras
 
-    optimizer = Optim(learning_rate=1.0, schedule=StepDecay(factor=0.1, first=2, every=1), clip_norm=100.0).build(steps_per_epoch=5, epochs=4)
+    optimizer = Optim(learning_rate=1.0, schedule=StepDecay(factor=0.1, first=2, every=1), clip_norm=100.0).build(
+        steps_per_epoch=5, epochs=4
+    )
     assert isinstance(optimizer, keras.optimizers.Adam) and optimizer.clipnorm == 100.0
     rates = []
     weight = keras.Variable(0.0)

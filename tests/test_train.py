@@ -39,6 +39,11 @@ def recipe(squares):
     )
 
 
+def read_csv(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def accuracy(model, shards, space):
     rows = shards.rows("validation")
     logits = np.asarray(model({"rgb": shards.read(rows)}, training=False)[space])
@@ -51,7 +56,7 @@ def test_fit_learns_and_leaves_a_run(recipe, squares, tmp_path):
     again = egokeras.load_model(tmp_path / "model.keras")
     clips = squares.read(np.arange(4))
     np.testing.assert_allclose(again({"rgb": clips})["verb"], model({"rgb": clips})["verb"], atol=1e-5)
-    history = list(csv.DictReader(open(tmp_path / "history.csv")))
+    history = read_csv(tmp_path / "history.csv")
     assert len(history) == 5 and float(history[-1]["val_verb_top1"]) == pytest.approx(accuracy(model, squares, "verb"), abs=1e-6)
     assert {"epoch", "loss", "ce_verb", "ce_noun", "val_loss", "learning_rate"} <= set(history[0])
     record = json.loads((tmp_path / "recipe.json").read_text())
@@ -83,8 +88,8 @@ def test_a_frozen_backbone_is_run_once(recipe, squares, tmp_path):
     features = np.load(next(cache[0].glob("shard-*.npy")))
     expected = model.get_layer("backbone")({"rgb": squares.read(np.arange(5))}, training=False)
     np.testing.assert_allclose(features[:5], expected, atol=2e-3)
-    history = list(csv.DictReader(open(tmp_path / "run" / "history.csv")))
-    assert float(history[-1]["val_noun_top1"]) == pytest.approx(accuracy(model, squares, "noun"), abs=0.02)  # the whole model holds that head
+    history = read_csv(tmp_path / "run" / "history.csv")
+    assert float(history[-1]["val_noun_top1"]) == pytest.approx(accuracy(model, squares, "noun"), abs=0.02)
     assert float(history[-1]["loss"]) < float(history[0]["loss"])
     before = cache[0].stat().st_mtime_ns
     (tmp_path / "run-2").mkdir()

@@ -64,5 +64,6 @@ def _lines(facts):
     for name, shape in facts["outputs"].items():
         yield f"  output  {name:16}{' x '.join(map(str, shape))}"
     for name, count in facts["parameters"].items():
-        yield f"  {name:24}{count['total']:>12,} parameters, {count['trainable']:,} trainable, {facts['macs'].get(name, 0) / 1e6:,.1f} M MACs a clip"
+        macs = f"{facts['macs'].get(name, 0) / 1e6:,.1f} M MACs a clip"
+        yield f"  {name:24}{count['total']:>12,} parameters, {count['trainable']:,} trainable, {macs}"
     yield f"  {'activation memory':24}{facts['activation_bytes'] / 1e6:>12,.1f} MB in float32 at the widest layer, for one clip"

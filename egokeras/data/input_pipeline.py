@@ -61,7 +61,9 @@ def stream(shards, rows, *, heads, batch_size, seed, first_step=0, augment=None,
     data = batches(shards, order, heads)
     if augment is not None:
         numbered = tf.data.Dataset.zip(steps, data)
-        data = numbered.map(lambda step, batch: ({**batch[0], "rgb": augment(batch[0]["rgb"], tf.stack([seed, step]))}, batch[1]), tf.data.AUTOTUNE)
+        data = numbered.map(
+            lambda step, batch: ({**batch[0], "rgb": augment(batch[0]["rgb"], tf.stack([seed, step]))}, batch[1]), tf.data.AUTOTUNE
+        )
     return data.prefetch(2)
 
 
@@ -108,7 +110,9 @@ def _balanced_pick(shards, rows, heads, seed):
     bounds = np.cumsum(weights / weights.sum())
 
     def pick(positions):
-        draws = tf.map_fn(lambda p: tf.random.stateless_uniform((), tf.stack([seed, p]), dtype=tf.float64), positions, fn_output_signature=tf.float64)
+        draws = tf.map_fn(
+            lambda p: tf.random.stateless_uniform((), tf.stack([seed, p]), dtype=tf.float64), positions, fn_output_signature=tf.float64
+        )
         return tf.gather(rows, tf.minimum(tf.searchsorted(bounds, draws, side="right"), len(rows) - 1))
 
     return pick

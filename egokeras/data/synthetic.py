@@ -248,7 +248,8 @@ def write_video(path, video):
     """Encode a Video as H.264; one thread, because the bytes would change with their number."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=video.fps, options={"preset": "superfast", "crf": "21", "g": "60"})
-        stream.width, stream.height, stream.pix_fmt = *video.size, "yuv420p"
+        stream.width, stream.height = video.size
+        stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
         for image in scene.frames(video):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))

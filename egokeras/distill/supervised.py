@@ -39,9 +39,10 @@ class Supervised:
 
     def terms(self, student, nets, inputs, targets, training):
         outputs = run(student, inputs, training)
-        weights = self.class_weights or {}
+        weights = self.class_weights if isinstance(self.class_weights, Mapping) else {}
         return outputs, {
-            f"ce_{space}": mean_over_known(cross_entropy(labels, outputs[space], weights.get(space)), labels) for space, labels in targets.items()
+            f"ce_{space}": mean_over_known(cross_entropy(labels, outputs[space], weights.get(space)), labels)
+            for space, labels in targets.items()
         }
 
 

@@ -10,7 +10,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def MobileNetV2LSTM(classes, *, frames=20, size=224, backbone=Backbone(), head=LSTMHead()):  # noqa: B008, N802  frozen dataclasses
+def MobileNetV2LSTM(classes, *, frames=20, size=224, backbone=Backbone(), head=LSTMHead()):  # noqa: B008  frozen dataclasses
     """MobileNetV2 on every frame and an LSTM: `rgb` `(batch, frames, size, size, 3)` uint8 -> logits by label space.
 
     Args:
@@ -21,17 +21,17 @@ def MobileNetV2LSTM(classes, *, frames=20, size=224, backbone=Backbone(), head=L
     return _build(classes, frames, size, backbone, head)
 
 
-def MobileNetV2ConvLSTM(classes, *, frames=20, size=224, backbone=Backbone(), head=ConvLSTMHead()):  # noqa: B008, N802
+def MobileNetV2ConvLSTM(classes, *, frames=20, size=224, backbone=Backbone(), head=ConvLSTMHead()):  # noqa: B008
     """MobileNetV2 on every frame and a ConvLSTM over its maps; arguments as for `MobileNetV2LSTM`."""
     return _build(classes, frames, size, backbone, head)
 
 
-def MobileNetV2ConvNet1D(classes, *, frames=20, size=224, backbone=Backbone(), head=ConvNet1DHead()):  # noqa: B008, N802
+def MobileNetV2ConvNet1D(classes, *, frames=20, size=224, backbone=Backbone(), head=ConvNet1DHead()):  # noqa: B008
     """MobileNetV2 on every frame and convolutions over time; arguments as for `MobileNetV2LSTM`."""
     return _build(classes, frames, size, backbone, head)
 
 
-def MobileNetV2Average(classes, *, frames=20, size=224, backbone=Backbone(), head=AverageHead()):  # noqa: B008, N802
+def MobileNetV2Average(classes, *, frames=20, size=224, backbone=Backbone(), head=AverageHead()):  # noqa: B008
     """MobileNetV2 on every frame and the mean over time, a control; arguments as for `MobileNetV2LSTM`."""
     return _build(classes, frames, size, backbone, head)
 

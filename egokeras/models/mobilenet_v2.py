@@ -71,7 +71,9 @@ class Backbone:
         if not callable(application):
             names = [name for name in dir(keras.applications) if name[0].isupper()]
             nearest = difflib.get_close_matches(self.name, names, n=3)
-            raise InputError(f"backbone.name {self.name!r} is not in keras.applications; nearest: {', '.join(nearest) or ', '.join(names)}.")
+            raise InputError(
+                f"backbone.name {self.name!r} is not in keras.applications; nearest: {', '.join(nearest) or ', '.join(names)}."
+            )
         if self.weights not in (None, "imagenet") and not pathlib.Path(self.weights).is_file():
             raise InputError(f"backbone.weights {self.weights!r} is not a file; give a .h5 file, 'imagenet' (downloaded) or None (random).")
         width = {"alpha": self.alpha} if self.name in ("MobileNet", "MobileNetV2") else {}
@@ -125,7 +127,9 @@ class SmallBackbone:
             x = keras.layers.ReLU(6.0, name=f"conv_{i}_relu")(x)
         if pool:
             if x.shape[1] < self.grid:
-                raise InputError(f"backbone.grid {self.grid} does not fit the {x.shape[1]}x{x.shape[2]} map that {size} px leave; use larger frames.")
+                raise InputError(
+                    f"backbone.grid {self.grid} does not fit the {x.shape[1]}x{x.shape[2]} map that {size} px leave; use larger frames."
+                )
             x = keras.layers.AveragePooling2D(x.shape[1] // self.grid, name="pool")(x)
             x = keras.layers.Flatten(name="flatten")(x)
         return keras.Model({"rgb": rgb}, UnfoldTime(frames, name="unfold_time")(x), name="backbone")
@@ -140,5 +144,7 @@ def _normalization_of(name):
 def _layer(model, name, field):
     names = [layer.name for layer in model.layers]
     if name not in names:
-        raise InputError(f"{field} {name!r} is not a layer; nearest: {', '.join(difflib.get_close_matches(name, names, n=3)) or names[-1]}.")
+        raise InputError(
+            f"{field} {name!r} is not a layer; nearest: {', '.join(difflib.get_close_matches(name, names, n=3)) or names[-1]}."
+        )
     return model.get_layer(name)

@@ -87,7 +87,9 @@ class ConvLSTMHead:
         """
         if self.padding == "valid" and min(feature_shape[1:3]) < self.kernel:
             height, width = feature_shape[1:3]
-            raise InputError(f"head.kernel {self.kernel} does not fit the {height}x{width} feature maps; use larger frames or a smaller kernel.")
+            raise InputError(
+                f"head.kernel {self.kernel} does not fit the {height}x{width} feature maps; use larger frames or a smaller kernel."
+            )
         features = keras.Input(feature_shape, name="features")
         x = layers.ConvLSTM2D(
             self.filters,

@@ -41,9 +41,13 @@ def test_parameters_of_whole_models():
     assert table1.count_params() == 1_005_565
 
 
-@pytest.mark.parametrize("head", [models.LSTMHead(), models.ConvLSTMHead(kernel=1, strides=1), models.ConvNet1DHead(), models.AverageHead()])
+@pytest.mark.parametrize(
+    "head", [models.LSTMHead(), models.ConvLSTMHead(kernel=1, strides=1), models.ConvNet1DHead(), models.AverageHead()]
+)
 def test_saved_model_predicts_the_same(tmp_path, head):
-    model = models.FrameModel(backbone=models.SmallBackbone(channels=(4, 8)), head=head).build(classes={"verb": 5, "noun": 3}, frames=6, size=16)
+    model = models.FrameModel(backbone=models.SmallBackbone(channels=(4, 8)), head=head).build(
+        classes={"verb": 5, "noun": 3}, frames=6, size=16
+    )
     clips = np.random.default_rng(0).integers(0, 256, (2, 6, 16, 16, 3), np.uint8)
     expected = model({"rgb": clips}, training=False)
     assert set(expected) == {"verb", "noun", "features"}
