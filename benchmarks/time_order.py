@@ -38,7 +38,7 @@ def measure(out, seeds, epochs, tiny):
     stage = dataclasses.replace(stage, data=dataclasses.replace(stage.data, shards=str(shards.path)), epochs=epochs or stage.epochs)
     rows = []
     for seed in range(seeds):
-        model = train.fit(dataclasses.replace(stage, seed=seed), fresh_folder(out / f"seed-{seed}"), verbose=0)
+        model = train.fit(dataclasses.replace(stage, seed=seed), fresh_folder(out / f"seed-{seed}"), quiet=True)
         rows.append(_scores(model, shards, seed))
         print(f"seed {seed}: {json.dumps(rows[-1])}", flush=True)
     result = {name: _summary([row[name] for row in rows]) for name in rows[0]}

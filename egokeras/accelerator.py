@@ -25,6 +25,7 @@ def start(cpu=False, strict=True):
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
+    tf.get_logger().setLevel("ERROR")  # its warnings advise authors of tf.function, not users of ours
     if strict and not gpus and not cpu and _has_nvidia_gpu():
         raise InputError(
             "this machine has an NVIDIA GPU that TensorFlow cannot see: install its CUDA libraries with `pip install egokeras[cuda]` "

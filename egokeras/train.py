@@ -5,6 +5,8 @@ import csv
 import dataclasses
 import pathlib
 import re
+import sys
+import time
 
 import keras
 import numpy as np
@@ -22,13 +24,13 @@ from egokeras.files import write_json
 FEW_CLIPS = 1000  # below this, one held-out set says too little and grouped folds are worth their time
 
 
-def fit(recipe, run_dir, *, verbose="auto"):
+def fit(recipe, run_dir, *, quiet=False):
     """Train one stage into `run_dir`: `model.keras`, `recipe.json`, `classes.json`, `history.csv` and `tensorboard/`.
 
     Args:
         recipe: a `Recipe` whose `data.shards` is set.
         run_dir: an existing folder.
-        verbose: as in `keras.Model.fit`.
+        quiet: show no progress; else a bar on a terminal, and lines elsewhere.
 
     Returns:
         The trained student, a `keras.Model` from `rgb`.
@@ -48,12 +50,12 @@ def fit(recipe, run_dir, *, verbose="auto"):
     student, source = _student_and_source(recipe, model, shards, run_dir.parent)
     with _plain_errors():
         train_rows, validation_rows = split_rows(recipe.data, source)
-        _fit(recipe, student, source, train_rows, validation_rows, _callbacks(recipe, run_dir), verbose)
+        _fit(recipe, student, source, train_rows, validation_rows, _callbacks(recipe, run_dir, quiet), quiet)
     save(model, run_dir / "model.keras")
     return model
 
 
-def _fit(recipe, student, source, train_rows, validation_rows, callbacks, verbose):
+def _fit(recipe, student, source, train_rows, validation_rows, callbacks, quiet):
     """Train `student` on `train_rows` of `source`, and validate on `validation_rows` after every epoch."""
     heads = [space for space in student.output if f"label_{space}" in source.clips.dtype.names]
     labels = {space: source.labels(space, train_rows) for space in heads}
@@ -81,7 +83,7 @@ def _fit(recipe, student, source, train_rows, validation_rows, callbacks, verbos
         validation_data=validation,
         callbacks=callbacks,
         shuffle=False,
-        verbose=verbose,
+        verbose=int(sys.stdout.isatty() and not quiet),
     )
 
 
@@ -110,7 +112,7 @@ def folds(recipe, run_dir):
         fold_of = grouping.grouped_folds(groups, source.labels(next(iter(classes)), rows), recipe.folds, recipe.seed)
         train, test = rows[fold_of != fold], rows[fold_of == fold]
         with _plain_errors():
-            _fit(fixed, student, source, train, test[:0], [], 0)
+            _fit(fixed, student, source, train, test[:0], [], quiet=True)
         yield student, source, test, train
 
 
@@ -190,6 +192,21 @@ class _LearningRate(keras.callbacks.Callback):
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
 
 
+class _Lines(keras.callbacks.Callback):
+    """A short line after an epoch, at most every few seconds: for logs and pipes, where a bar would be noise."""
+
+    SECONDS = 5.0
+    shown = 0.0
+
+    def on_epoch_end(self, epoch, logs=None):
+        now = time.monotonic()
+        if now - self.shown < self.SECONDS and epoch + 1 < self.params["epochs"]:
+            return
+        self.shown = now
+        scores = ", ".join(f"{name.removesuffix('_top1')} {100 * value:.1f}%" for name, value in logs.items() if name.endswith("_top1"))
+        print(f"epoch {epoch + 1}/{self.params['epochs']}: loss {logs['loss']:.3f}, {scores}", flush=True)
+
+
 class _MethodHook(keras.callbacks.Callback):
     """Counts epochs in the Distiller and tells the method that one has ended."""
 
@@ -199,8 +216,10 @@ class _MethodHook(keras.callbacks.Callback):
             self.model.method.on_epoch_end(self.model.nets, epoch, logs)
 
 
-def _callbacks(recipe, run_dir):
+def _callbacks(recipe, run_dir, quiet):
+    lines = [] if quiet or sys.stdout.isatty() else [_Lines()]
     callbacks = [
+        *lines,
         _MethodHook(),
         _LearningRate(),
         keras.callbacks.CSVLogger(run_dir / "history.csv"),

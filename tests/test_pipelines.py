@@ -25,7 +25,7 @@ def shrunk(stages, shards, tmp_path):
 @pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.py")), ids=lambda path: path.stem)
 def test_recipe_trains(path, epic_noise, tmp_path):
     (stage,) = shrunk(recipes.load(path), epic_noise, tmp_path)
-    model = train.fit(stage, tmp_path, verbose=0)
+    model = train.fit(stage, tmp_path, quiet=True)
     heads = json.loads((tmp_path / "classes.json").read_text())
     assert set(heads) == set(stage.data.heads or ("verb", "noun"))
     outputs = egokeras.load_model(tmp_path / "model.keras")({"rgb": epic_noise.read(np.arange(2))})
@@ -39,7 +39,7 @@ def test_table1_settings_are_overrides(epic_noise, tmp_path):
     stages = shrunk(recipes.load("report_convnet1d"), epic_noise, tmp_path)
     for change in ("data.heads=verb_category", f"data.videos={tmp_path / 'epic55.csv'}", "data.hold_out=0.2"):
         stages = recipes.override(stages, change)
-    model = train.fit(stages[0], tmp_path, verbose=0)
+    model = train.fit(stages[0], tmp_path, quiet=True)
     assert model.output["verb_category"].shape == (None, 13) and "verb" not in model.output
     trained, held_out = train.split_rows(stages[0].data, epic_noise)
     assert len(trained) + len(held_out) == 6 and len(held_out) in (1, 2)

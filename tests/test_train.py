@@ -51,7 +51,7 @@ def accuracy(model, shards, space):
 
 
 def test_fit_learns_and_leaves_a_run(recipe, squares, tmp_path):
-    model = train.fit(recipe, tmp_path, verbose=0)
+    model = train.fit(recipe, tmp_path, quiet=True)
     assert accuracy(model, squares, "verb") > 0.9 and accuracy(model, squares, "noun") > 0.9
     again = egokeras.load_model(tmp_path / "model.keras")
     clips = squares.read(np.arange(4))
@@ -66,7 +66,7 @@ def test_fit_learns_and_leaves_a_run(recipe, squares, tmp_path):
 
 
 def test_without_order_the_verb_is_chance(recipe, squares, tmp_path):
-    model = train.fit(dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, head=AverageHead())), tmp_path, verbose=0)
+    model = train.fit(dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, head=AverageHead())), tmp_path, quiet=True)
     assert accuracy(model, squares, "noun") > 0.9 and accuracy(model, squares, "verb") < 0.75
 
 
@@ -75,14 +75,14 @@ def test_equal_seeds_give_equal_weights(recipe, tmp_path):
     weights = []
     for name in "ab":
         (tmp_path / name).mkdir()
-        weights.append(train.fit(short, tmp_path / name, verbose=0).get_weights())
+        weights.append(train.fit(short, tmp_path / name, quiet=True).get_weights())
     assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
 
 
 def test_a_frozen_backbone_is_run_once(recipe, squares, tmp_path):
     frozen = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, backbone=FrozenBackbone(channels=(8, 16))), epochs=15)
     (tmp_path / "run").mkdir()
-    model = train.fit(frozen, tmp_path / "run", verbose=0)
+    model = train.fit(frozen, tmp_path / "run", quiet=True)
     cache = list((tmp_path / ".features").iterdir())
     assert len(cache) == 1
     features = np.load(next(cache[0].glob("shard-*.npy")))
@@ -93,7 +93,7 @@ def test_a_frozen_backbone_is_run_once(recipe, squares, tmp_path):
     assert float(history[-1]["loss"]) < float(history[0]["loss"])
     before = cache[0].stat().st_mtime_ns
     (tmp_path / "run-2").mkdir()
-    train.fit(dataclasses.replace(frozen, epochs=1), tmp_path / "run-2", verbose=0)
+    train.fit(dataclasses.replace(frozen, epochs=1), tmp_path / "run-2", quiet=True)
     assert cache[0].stat().st_mtime_ns == before
 
 
@@ -134,7 +134,7 @@ def test_hold_out_and_videos(squares, tmp_path):
 )
 def test_mistakes_are_named(recipe, tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
-        train.fit(dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, **changes)), tmp_path, verbose=0)
+        train.fit(dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, **changes)), tmp_path, quiet=True)
     assert not (tmp_path / "model.keras").exists()
 
 
@@ -150,7 +150,7 @@ def test_a_damaged_clip_stops_training_with_its_name(recipe, squares, tmp_path):
         file.write(bytes([byte ^ 1]))
     damaged = dataclasses.replace(recipe, data=Data(shards=str(copy)), epochs=1)
     with pytest.raises(InputError, match="clip 'c0' was altered"):
-        train.fit(damaged, tmp_path, verbose=0)
+        train.fit(damaged, tmp_path, quiet=True)
 
 
 def test_grouped_folds_keep_groups_whole_and_classes_even():

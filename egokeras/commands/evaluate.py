@@ -4,6 +4,7 @@ import json
 import pathlib
 
 EXAMPLE = "egokeras evaluate runs/report_lstm --confusion pictures"
+TENSORFLOW = True
 
 ROWS = ("shards", "train", "validation", "videos", "hold_out")  # what the recipe says about which clips are trained on
 
@@ -27,6 +28,7 @@ def add_arguments(parser):
     )
     parser.add_argument("--confusion", metavar="FOLDER", help="also write a confusion matrix per head as PNG")
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
+    parser.add_argument("--cpu", action="store_true", help="use the CPU although there is a GPU")
 
 
 def run(args):

@@ -105,9 +105,8 @@ def _train_stage(stage, folder):
     from egokeras import evaluate, train
     from egokeras.commands.evaluate import lines
 
-    verbose = 1 if sys.stdout.isatty() else 2
     with _step(f"train {stage.name}"):
-        model = train.fit(stage, folder, verbose=verbose)
+        model = train.fit(stage, folder)
     shards = train.open_shards(stage)
     train_rows, held_out = train.split_rows(stage.data, shards)
     with _step("evaluate"):

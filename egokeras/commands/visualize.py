@@ -7,6 +7,7 @@ import re
 from egokeras.errors import InputError
 
 EXAMPLE = "egokeras visualize runs/report_convnet1d --layer block_6_expand_relu --filters 0-15"
+TENSORFLOW = True
 
 
 def add_arguments(parser):
@@ -21,6 +22,7 @@ def add_arguments(parser):
     parser.add_argument("--steps", type=int, default=120, help="steps of the ascent (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the noise that the ascent starts from (%(default)s)")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("features.png"), metavar="PNG", help="(%(default)s)")
+    parser.add_argument("--cpu", action="store_true", help="use the CPU although there is a GPU")
 
 
 def run(args):

@@ -11,7 +11,9 @@ CLIPS = np.random.default_rng(0).integers(0, 256, (16, 3, 8, 10, 3)).astype("uin
 def reference(clip, draws, flip=0.0, shift=0.0, brightness=0.0, contrast=0.0):
     out = np.empty_like(clip)
     height, width = clip.shape[1:3]
-    down, right = (int(np.round(np.float32(draw * shift) * np.float32(size))) for draw, size in zip(draws[1:3], (height, width), strict=True))
+    down, right = (
+        int(np.round(np.float32(draw * shift) * np.float32(size))) for draw, size in zip(draws[1:3], (height, width), strict=True)
+    )
     for t, frame in enumerate(clip):
         if draws[0] < 2 * flip - 1:
             frame = frame[:, ::-1]

@@ -1,0 +1,67 @@
+"""`egokeras export`: turn a run into gated TFLite artifacts."""
+
+import json
+import pathlib
+import sys
+
+EXAMPLE = "egokeras export runs/demo float32 int8"
+TENSORFLOW = True
+
+
+def add_arguments(parser):
+    parser.add_argument("run_dir", metavar="RUN", help="a run folder with model.keras")
+    parser.add_argument("exports", metavar="EXPORT", nargs="+", help="float32, float16, dynamic_range, int8, or a path to an export file")
+    parser.add_argument("--accept-untested", action="store_true", help="keep a file that the clips are too few to judge")
+    parser.add_argument("--data", metavar="SHARDS", help="shards to calibrate and judge on (default: those of the run)")
+    parser.add_argument("--max-lost-points", type=float, metavar="X", help="top-1 accuracy a head may lose (default: the export's, 1)")
+    parser.add_argument("--min-agreement", type=float, metavar="Y", help="percent of clips with equal top-1 (default: the export's, 98)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--cpu", action="store_true", help="use the CPU although there is a GPU")
+
+
+def run(args):
+    import dataclasses
+
+    from egokeras.data.shards import Shards
+    from egokeras.export import load, ship_all
+
+    limits = {"max_lost_points": args.max_lost_points, "min_agreement": args.min_agreement}
+    limits = {name: value for name, value in limits.items() if value is not None}
+    exports = [dataclasses.replace(load(name), **limits) for name in args.exports]
+    shipments = ship_all(exports, args.run_dir, Shards(args.data) if args.data else None, args.accept_untested)
+    if args.json:
+        print(json.dumps([_record(shipment) for shipment in shipments], indent=1))
+    else:
+        print("\n".join(line for shipment in shipments for line in lines(shipment)))
+    refused = [shipment for shipment in shipments if shipment.path is None]
+    for shipment in refused:
+        print(f"error: {shipment.reason}", file=sys.stderr)
+    return 1 if refused else 0
+
+
+def _record(shipment):
+    path = None if shipment.path is None else str(shipment.path)
+    return {"name": shipment.export.name, "path": path, "gate": shipment.gate, "reason": shipment.reason}
+
+
+def lines(shipment):
+    """The gate's table, head by head; an interval goes from one 95% bound to the other."""
+    gate, name = shipment.gate, shipment.export.name
+    if gate is None:
+        yield f"{name}: no file"
+        return
+    yield f"{name}: {gate['answer']}, on {gate['clips']} validation clips and {gate['windows']} windows of {gate['videos']} videos"
+    yield f"  {'head':<14}{'Keras':>8}{'TFLite':>8}{'lost':>7}{'(bounds)':>16}{'agreement':>11}{'(bounds)':>17}"
+    for head, figures in gate["heads"].items():
+        lost, agreement = (f"{figures[f'{what}_low']:.1f} to {figures[f'{what}_high']:.1f}" for what in ("lost", "agreement"))
+        scores = f"{_points(figures['keras_top1']):>8}{_points(figures['tflite_top1']):>8}{_points(figures['lost']):>7}"
+        yield f"  {head:<14}{scores}{lost:>16}{_points(figures['agreement']):>11}{agreement:>17}"
+    lost, agreement = gate["limits"]["lost_points"], gate["limits"]["agreement"]
+    yield f"  limits: {lost:g} points lost, {agreement:g}% agreement; logits differ by up to {gate['max_difference']:.2g}"
+    if shipment.path is not None:
+        model = pathlib.Path(shipment.path, "model.tflite")
+        yield f"  {model}, {model.stat().st_size / 1e6:.2f} MB"
+
+
+def _points(value):
+    return "-" if value is None else f"{value:.2f}"

@@ -1,0 +1,57 @@
+"""`egokeras prepare`: turn annotated videos into shards of clips."""
+
+import json
+
+EXAMPLE = "egokeras prepare epic100 EPIC_100_train.csv EPIC_100_validation.csv videos/ shards/epic100 --encoding jpeg"
+QUARANTINED = 3
+# Beside the reader's name and paths; each is a field of Preparation.
+OPTIONS = {
+    "frames": (int, "N", "frames of a clip (default: 20)"),
+    "size": (int, "PIXELS", "side of the square picture (default: 256)"),
+    "rule": (("uniform", "report"), None, "which frames of a segment (default: uniform)"),
+    "resize": (("squash", "crop", "pad"), None, "how a picture becomes square (default: squash)"),
+    "encoding": (("raw", "jpeg"), None, "raw is fastest to read, jpeg a fifteenth of its size (default: raw)"),
+    "quality": (int, "1-100", "of the JPEG (default: 90)"),
+    "windows": (int, "N", "unlabelled windows of the held-out videos, for judging exports (default: up to 600 with the labelled clips)"),
+    "workers": (int, "N", "processes (default: one per processor)"),
+    "timeout": (float, "SECONDS", "that up to 16 clips of a video may take before they go to quarantine (default: 600)"),
+    "seed": (int, "N", "of all that is drawn (default: 0)"),
+}
+
+
+def add_arguments(parser):
+    parser.add_argument(
+        "dataset", metavar="DATASET", help="epic55, epic100, egtea, ucf101, hmdb51, kinetics, folders, table or my.py:function"
+    )
+    parser.add_argument("annotations", metavar="ANNOTATIONS", nargs="+", help="annotation files; for folders, the folder of class folders")
+    parser.add_argument("videos", metavar="VIDEOS", help="folder of the videos, found by name in any folder below it")
+    parser.add_argument("out", metavar="OUT", help="folder of the shards; the same command goes on after an interruption")
+    parser.add_argument("--group", metavar="REGEX", help="what in a file's name must stay on one side of the split, such as P[0-9]+")
+    for name, (kind, metavar, text) in OPTIONS.items():
+        if isinstance(kind, tuple):
+            parser.add_argument(f"--{name}", choices=kind, help=text)
+        else:
+            parser.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def run(args):
+    from egokeras.data import readers
+    from egokeras.data.prepare import Preparation, prepare
+
+    given = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
+    settings = Preparation(**given)
+    summary = prepare(readers.read(args.dataset, args.annotations, args.group), args.videos, args.out, settings)
+    print(json.dumps(summary, indent=1) if args.json else "\n".join(lines(summary)))
+    return QUARANTINED if summary["quarantined"] else 0
+
+
+def lines(summary):
+    """The summary in words."""
+    splits = ", ".join(f"{count} {split}" for split, count in summary["splits"].items())
+    yield f"{summary['path']}: {summary['clips']} clips ({splits}) in {summary['shards']} shards, {summary['bytes'] / 1e6:.1f} MB"
+    if summary["quarantined"]:
+        yield (
+            f"{summary['quarantined']} clips of {summary['videos_quarantined']} videos could not be made; "
+            f"the reasons are in {summary['path']}/quarantine.csv"
+        )

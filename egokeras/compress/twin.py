@@ -1,0 +1,51 @@
+"""The inference twin of a model: the same weights in a graph that TFLite can compile.
+
+Every shape is static, recurrent layers are unrolled (in int8 the converter crashes on their loops), all is float32, and only the
+wanted outputs are there.
+"""
+
+import keras
+
+from egokeras.errors import InputError
+
+
+def inference_twin(model, outputs=None, batch=1, pixels="uint8"):
+    """Copy a functional model for inference.
+
+    Args:
+        model: functional `keras.Model` with named inputs and dict outputs; models may be nested in it to any depth.
+        outputs: names of the outputs to keep; None keeps all.
+        batch: the static batch size.
+        pixels: dtype in which uint8 inputs arrive, with the same values 0..255; int8 wants `float32` (see `tflite`).
+
+    Returns:
+        `keras.Model` from `{name: (batch, ...)}` to `{name: (batch, ...)}`, with a copy of the weights.
+
+    Raises:
+        InputError: `model` has no such output.
+    """
+    config = _for_inference(model.get_config(), pixels)
+    for layer in config["layers"]:
+        if layer["class_name"] == "InputLayer":
+            layer["config"]["batch_shape"] = (batch, *layer["config"]["batch_shape"][1:])
+    twin = type(model).from_config(config)
+    twin.set_weights(model.get_weights())
+    wanted = list(twin.output) if outputs is None else outputs
+    missing = [name for name in wanted if name not in twin.output]
+    if missing:
+        raise InputError(f"the model has no output {missing[0]!r}; it has {', '.join(twin.output)}.")
+    return keras.Model({tensor.name: tensor for tensor in twin.inputs}, {name: twin.output[name] for name in wanted})
+
+
+def _for_inference(config, pixels):
+    """A copy of a layer's or model's configuration: unrolled, without mixed precision, uint8 inputs as `pixels`."""
+    if isinstance(config, list | tuple):
+        return type(config)(_for_inference(item, pixels) for item in config)
+    if not isinstance(config, dict):
+        return config
+    if config.get("class_name") == "DTypePolicy" and config["config"]["name"].startswith("mixed_"):
+        return "float32"
+    changed = {key: _for_inference(value, pixels) for key, value in config.items()}
+    if config.get("class_name") == "InputLayer" and config["config"]["dtype"] == "uint8":
+        changed["config"]["dtype"] = pixels
+    return {**changed, "unroll": True} if "unroll" in config else changed

@@ -1,0 +1,95 @@
+"""The plan of a `prepare`: which clips are cut from which files, in which order; equal plans give equal bytes."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+
+from egokeras.data import segments, shards, staging, video_files
+from egokeras.data.segments import Annotations, held_out
+from egokeras.data.staging import Item
+from egokeras.errors import InputError
+from egokeras.files import sha256
+
+WINDOWS = "windows"
+UNIT_CLIPS = 16
+JUDGED_CLIPS = 600
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """One record to be: the segment it comes from (a window's has no labels) and what a worker needs to cut it."""
+
+    segment: segments.Segment
+    item: Item
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What to do.
+
+    Attributes:
+        annotations: with splits.
+        clips: in the order of the table: the segments, then the windows.
+        units: (file, numbers of its clips), up to `UNIT_CLIPS`, in the order of the shards.
+        missing: videos without a file.
+        sources: of the annotations: file name and sha256.
+        digest: of everything that the result depends on.
+    """
+
+    annotations: Annotations
+    clips: tuple[Clip, ...]
+    units: tuple[tuple[pathlib.Path, tuple[int, ...]], ...]
+    missing: tuple[str, ...]
+    sources: tuple[dict[str, str], ...]
+    digest: str
+
+
+def make_plan(annotations, videos, settings):
+    """Which clips, from which files, in which order.
+
+    Raises:
+        InputError: none of the videos is there, a name leads outside `videos` or may mean several files.
+    """
+    if not any(segment.splits for segment in annotations.segments):
+        from egokeras.data.readers import hold_out
+
+        annotations = hold_out(annotations, seed=settings.seed)
+    files = video_files.find(dict.fromkeys(segment.video for segment in annotations.segments), videos)
+    missing = tuple(name for name, path in files.items() if path is None)
+    if len(missing) == len(files):
+        raise InputError(f"none of the {len(files)} videos is in {videos}: {listed(missing)}; check the folder.")
+    clips = [Clip(segment, Item(uid=segment.uid, start=segment.start, stop=segment.stop)) for segment in annotations.segments]
+    clips += _windows(annotations, files, settings)
+    by_video: dict[pathlib.Path, list[int]] = {}
+    for number, clip in enumerate(clips):
+        if files[clip.segment.video] is not None:
+            by_video.setdefault(files[clip.segment.video], []).append(number)
+    units = []
+    for file, numbers in by_video.items():
+        numbers.sort(key=lambda number: (clips[number].item.start, number))
+        units += [(file, tuple(numbers[at : at + UNIT_CLIPS])) for at in range(0, len(numbers), UNIT_CLIPS)]
+    sources = tuple({"file": path.name, "sha256": sha256(path)} for path in annotations.sources if path.is_file())
+    fixed = dataclasses.replace(settings, workers=None, timeout=0)
+    sizes = [(name, path and path.relative_to(videos).as_posix(), path and path.stat().st_size) for name, path in files.items()]
+    content = [repr(fixed), [repr(clip) for clip in clips], sizes, dict(annotations.classes), sources, shards.FORMAT]
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return Plan(annotations, tuple(clips), tuple(units), missing, sources, digest)
+
+
+def _windows(annotations, files, settings):
+    """Unlabelled windows of the held-out videos, for judging exports where labelled clips are few."""
+    judged = [segment for segment in annotations.segments if any(held_out(split) for split in segment.splits)]
+    total = settings.windows
+    if total is None:
+        total = max(0, JUDGED_CLIPS - sum(bool(segment.labels) for segment in judged))
+    groups = {segment.video: segment.group for segment in judged if files[segment.video] is not None}
+    training = (segment for segment in annotations.segments if any(not held_out(split) for split in segment.splits))
+    durations = [segment.stop - segment.start for segment in training if segment.stop is not None]
+    for name, item in staging.place_windows(list(groups), durations, total, settings.seed):
+        yield Clip(segments.Segment(uid=item.uid, video=name, splits=(WINDOWS,), group=groups[name]), item)
+
+
+def listed(names):
+    """The first few names, and how many more there are."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

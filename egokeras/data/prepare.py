@@ -1,0 +1,265 @@
+"""Segments to shards: in worker processes, resumable after a kill, damaged videos to quarantine with the reason.
+
+Units (up to 16 clips of one video) are decoded in any order, put down in `OUT/.work`, and packed into shards in the order of the
+plan, so the bytes of the result depend on neither the number of workers nor interruptions.
+"""
+
+import contextlib
+import csv
+import errno
+import functools
+import json
+import pathlib
+import shutil
+import statistics
+import sys
+import zlib
+
+import numpy as np
+
+from egokeras.data import clip_plan, forecast, shards, staging, worker_pool
+from egokeras.data.forecast import AHEAD
+from egokeras.data.segments import held_out
+from egokeras.data.shards import Shards, ShardWriter
+from egokeras.data.staging import Preparation, Staged
+from egokeras.errors import InputError
+from egokeras.files import atomic, read_json, write_json
+from egokeras.progress import track
+
+__all__ = ["Preparation", "prepare"]
+
+WORK = ".work"
+QUARANTINE = "quarantine.csv"
+NOT_FOUND = "video not found"
+GO_ON = "free some space and run the same command again to go on"
+
+
+def prepare(annotations, videos, out, settings=None):
+    """Cut the segments from the videos into a folder of shards; the same call after an interruption goes on.
+
+    Args:
+        annotations: `Annotations`; without splits, a part is held out for validation.
+        videos: folder of the videos.
+        out: folder of the shards; new, or left by an interrupted call with the same arguments.
+        settings: `Preparation`.
+
+    Returns:
+        Summary as a dict: `path`, `clips`, `splits` (split to clips), `quarantined`, `videos_quarantined`, `shards`, `bytes`.
+
+    Raises:
+        InputError: no video is there, too little room on the disk, a name that leads outside `videos`, or `out` holds something else.
+    """
+    settings = settings or Preparation()
+    out = pathlib.Path(out)
+    plan = clip_plan.make_plan(annotations, pathlib.Path(videos), settings)
+    if plan.missing:
+        _say(f"{len(plan.missing)} videos are not in {videos} and go to quarantine: {clip_plan.listed(plan.missing)}")
+    if _is_complete(out, plan):
+        _say(f"{out} is complete already; nothing to do")
+    else:
+        try:
+            _run(plan, settings, out, _open_work(out, plan))
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise InputError(f"{out}: {error.strerror}; {GO_ON}.") from None
+    shutil.rmtree(out / WORK, ignore_errors=True)
+    return _summary(out)
+
+
+def _say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def _is_complete(out, plan):
+    """Whether `out` holds what the plan would make."""
+    if not (out / shards.INDEX).exists():
+        return False
+    if Shards(out).index.get("plan") != plan.digest:
+        raise InputError(f"{out} holds shards of other annotations, videos or settings; choose another folder or delete it.")
+    return True
+
+
+def _open_work(out, plan):
+    """The folder of unfinished work, which must be of this plan; what a kill left half written is removed."""
+    work = out / WORK
+    record = work / "plan.json"
+    if record.exists():
+        if read_json(record) != {"plan": plan.digest}:
+            raise InputError(f"{out} holds unfinished work on other annotations, videos or settings; choose another folder or delete it.")
+        for left in [*out.glob(".*.*"), *work.glob(".*")]:
+            left.unlink()
+    elif out.exists() and any(path != work for path in out.iterdir()):
+        raise InputError(f"{out} is not empty and not an unfinished `prepare`; choose another folder.")
+    work.mkdir(parents=True, exist_ok=True)
+    write_json(record, {"plan": plan.digest})
+    return work
+
+
+class _Journal:
+    """Results of finished units, one line each; a line that a kill cut off does not count."""
+
+    def __init__(self, path):
+        self.results = {}
+        for line in path.read_text().splitlines() if path.exists() else ():
+            with contextlib.suppress(json.JSONDecodeError):
+                unit, results = json.loads(line)
+                self.results[unit] = [result if isinstance(result, str) else Staged(*result) for result in results]
+        with atomic(path, "w") as file:
+            file.writelines(self._line(unit) for unit in self.results)
+        self._file = open(path, "a")  # noqa: SIM115  open as long as the run
+
+    def add(self, unit, results):
+        self.results[unit] = results
+        self._file.write(self._line(unit))
+        self._file.flush()
+
+    def _line(self, unit):
+        results = [result if isinstance(result, str) else list(vars(result).values()) for result in self.results[unit]]
+        return json.dumps([unit, results]) + "\n"
+
+    def close(self):
+        self._file.close()
+
+
+def _run(plan, settings, out, work):
+    """Decode, pack, and write the index."""
+    with contextlib.ExitStack() as stack:
+        journal = _Journal(work / "journal.jsonl")
+        stack.callback(journal.close)
+        todo = [unit for unit in range(len(plan.units)) if unit not in journal.results]
+        writer = ShardWriter(out, shape=settings.shape, encoding=settings.encoding, shard_bytes=settings.shard_bytes)
+        stack.callback(writer.abort)
+        packer = _Packer(plan, journal, writer, work)
+        tasks = [_task(plan, unit, settings, _staged_file(work, unit)) for unit in todo]
+        forecast.announce(tasks, [len(plan.units[unit][1]) for unit in todo], settings, out)
+        if len(todo) < len(plan.units):
+            _say(f"going on: {len(plan.units) - len(todo)} of {len(plan.units)} units are done")
+        workers = settings.processes
+        done = worker_pool.results(tasks, workers=workers, timeout=settings.timeout, ahead=AHEAD * workers, setup=staging.setup(workers))
+        stack.enter_context(contextlib.closing(done))
+        packer.pack()
+        clips = _as_clips(plan, todo, done, journal, packer)
+        for _ in track(clips, "prepare", total=sum(len(plan.units[unit][1]) for unit in todo), unit="clips"):
+            pass
+        _finish(plan, settings, packer, writer, out)
+
+
+def _as_clips(plan, todo, done, journal, packer):
+    """Take in the units as they finish; yield once per clip."""
+    for number, results in done:
+        unit = todo[number]
+        clips = plan.units[unit][1]
+        journal.add(unit, [results.reason] * len(clips) if isinstance(results, worker_pool.Lost) else results)
+        packer.pack()
+        yield from clips
+
+
+def _task(plan, unit, settings, target):
+    file, clips = plan.units[unit]
+    return functools.partial(staging.stage, str(file), [plan.clips[clip].item for clip in clips], settings, str(target))
+
+
+def _staged_file(work, unit):
+    return work / f"unit-{unit:06d}"
+
+
+class _Packer:
+    """Moves staged units into shards in the order of the plan, as far as they are there without a gap."""
+
+    def __init__(self, plan, journal, writer, work):
+        self.plan, self.journal, self.writer, self.work = plan, journal, writer, work
+        self.placed, self.failed = {}, {clip: NOT_FOUND for clip, found in enumerate(plan.clips) if found.segment.video in plan.missing}
+        self._next, self._spent = 0, []
+
+    def pack(self):
+        """Pack what has become possible, and remove staged files whose clips all lie in finished shards."""
+        while self._next in self.journal.results:
+            self._pack_unit(self._next)
+            self._next += 1
+        current = len(self.writer.counts) - 1
+        for shard, file in self._spent:
+            if shard < current:
+                file.unlink(missing_ok=True)
+        self._spent = [(shard, file) for shard, file in self._spent if shard >= current]
+
+    def _pack_unit(self, unit):
+        file, offset = _staged_file(self.work, unit), 0
+        for clip, result in zip(self.plan.units[unit][1], self.journal.results[unit], strict=True):
+            if isinstance(result, str):
+                self.failed[clip] = result
+                continue
+            place = self.writer.skip(result.size) or self.writer.append(_read_staged(file, offset, result))
+            self.placed[clip] = (result, place)
+            offset += result.size
+        self._spent.append((len(self.writer.counts) - 1, file))
+
+
+def _read_staged(file, offset, staged):
+    """The payload of one clip; what a power cut left half written is not taken."""
+    with contextlib.suppress(FileNotFoundError), open(file, "rb") as stream:
+        stream.seek(offset)
+        payload = stream.read(staged.size)
+        if zlib.crc32(payload) == staged.checksum and len(payload) == staged.size:
+            return np.frombuffer(payload, np.uint8)
+    raise InputError(f"{file} was altered after it was written; delete {file.parent.parent} and run the same command again.")
+
+
+def _finish(plan, settings, packer, writer, out):
+    """Quarantine list, table, index."""
+    failed = sorted(packer.failed.items())
+    if not packer.placed:
+        first = plan.clips[failed[0][0]].segment.uid
+        raise InputError(f"{out}: none of {len(failed)} clips could be made; the first, {first!r}: {failed[0][1]}; check the videos.")
+    with atomic(out / QUARANTINE, "w") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(("uid", "video", "reason"))
+        rows.writerows((plan.clips[clip].segment.uid, plan.clips[clip].segment.video, reason) for clip, reason in failed)
+    splits = sorted({split for clip in plan.clips for split in clip.segment.splits}, key=lambda split: (held_out(split), split))
+    table = _table(plan, packer.placed, splits)
+    training = sum(1 << bit for bit, split in enumerate(splits) if not held_out(split))
+    lengths = (table["stop"] - table["start"])[table["splits"] & training > 0]
+    about = {
+        "modality": "rgb",
+        "channels": "RGB",
+        "sampling": {"rule": settings.rule, "frames": settings.frames},
+        "resize": settings.resize,
+        "fps_rule": "timestamps of the file",
+        "classes": {space: list(names) for space, names in plan.annotations.classes.items()},
+        "splits": splits,
+        "exclusive": plan.annotations.exclusive,
+        "quarantined": len(failed),
+        "sources": list(plan.sources),
+        "clip_seconds": round(statistics.median(lengths.tolist() or (table["stop"] - table["start"]).tolist()), 3),
+        "plan": plan.digest,
+    }
+    writer.finish(table, about)
+
+
+def _table(plan, placed, splits):
+    """`clips.npy`: a record per clip, in the order of the plan."""
+    spaces = {space: {name: number for number, name in enumerate(names)} for space, names in plan.annotations.classes.items()}
+    kept = [plan.clips[clip].segment for clip in sorted(placed)]
+    uid, video, group = (max(len(getattr(segment, field)) for segment in kept) for field in ("uid", "video", "group"))
+    table = np.zeros(len(kept), shards.table_dtype(uid, video, group, spaces))
+    for row, (segment, clip) in enumerate(zip(kept, sorted(placed), strict=True)):
+        staged, place = placed[clip]
+        mask = sum(1 << splits.index(split) for split in segment.splits)
+        labels = [ids.get(segment.labels.get(space), shards.NO_LABEL) for space, ids in spaces.items()]
+        table[row] = (segment.uid, segment.video, segment.group, staged.start, staged.stop, *place, staged.checksum, mask, *labels)
+    return table
+
+
+def _summary(out):
+    data = Shards(out)
+    with open(out / QUARANTINE, newline="") as file:
+        lost = list(csv.DictReader(file))
+    return {
+        "path": str(out),
+        "clips": len(data),
+        "splits": {split: len(data.rows(split)) for split in data.splits},
+        "quarantined": len(lost),
+        "videos_quarantined": len({row["video"] for row in lost}),
+        "shards": len(data.index["shards"]),
+        "bytes": sum(shard["bytes"] for shard in data.index["shards"]),
+    }

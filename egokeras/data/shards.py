@@ -1,0 +1,300 @@
+"""Shards: clips as plain `.npy` files with an index, read in any order through the page cache and checked by checksum.
+
+`clips.npy` holds a record per clip in the order of the segments; `index.json` says what the clips are and is written last,
+so a folder with an index is complete. Equal work gives equal bytes.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import pathlib
+import struct
+import typing
+import zlib
+
+import numpy as np
+
+import egokeras
+from egokeras.errors import InputError
+from egokeras.files import atomic, read_json, sha256, write_json
+
+FORMAT = 1
+INDEX = "index.json"
+TABLE = "clips.npy"
+CHECKSUM = "crc32"
+HEADER_BYTES = 128
+NO_LABEL = -1
+AGAIN = "run `egokeras prepare` again into an empty folder"
+
+
+class Place(typing.NamedTuple):
+    """Where a clip lies: number of the shard, then row and 1 (raw) or first byte and bytes (jpeg)."""
+
+    shard: int
+    offset: int
+    size: int
+
+
+def shard_name(number):
+    """File name of a shard."""
+    return f"shard-{number:05d}.npy"
+
+
+def table_dtype(uid, video, group, spaces):
+    """Type of a record of `clips.npy`; `uid`, `video` and `group` are the characters that each needs."""
+    text = [(name, f"U{max(length, 1)}") for name, length in (("uid", uid), ("video", video), ("group", group))]
+    span = [("start", "<f8"), ("stop", "<f8")]
+    place = [("shard", "<i4"), ("offset", "<i8"), ("size", "<i8"), ("checksum", "<u4")]
+    return np.dtype([*text, *span, *place, ("splits", "<u4"), *((f"label_{space}", "<i4") for space in spaces)])
+
+
+def encode_jpeg(clip, quality):
+    """A clip (time, height, width, 3) uint8 RGB as one tall JPEG, frames from top to bottom."""
+    import cv2
+
+    tall = clip.reshape(-1, clip.shape[2], 3)
+    return cv2.imencode(".jpg", cv2.cvtColor(tall, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+
+
+def _decode_jpeg(payload, clip):
+    """Decode a tall JPEG into `clip`; False if it is not one of that size."""
+    import cv2
+
+    tall = clip.reshape(-1, clip.shape[2], 3)
+    image = cv2.imdecode(payload, cv2.IMREAD_COLOR)
+    if image is None or image.shape != tall.shape:
+        return False
+    cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=tall)
+    return True
+
+
+def _header(shape, dtype):
+    """Start of a `.npy` file, always of the same length, so that the count can be filled in at the end."""
+    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {tuple(shape)}, }}"
+    length = HEADER_BYTES - 10
+    return np.lib.format.magic(1, 0) + struct.pack("<H", length) + text.ljust(length - 1).encode("ascii") + b"\n"
+
+
+def _seal(index):
+    """Checksum of the index without its own seal."""
+    rest = {key: value for key, value in index.items() if key != "seal"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+class ShardWriter:
+    """Packs payloads one after another into shards of at most `shard_bytes` (or one clip).
+
+    A shard gets its name when it is full. After a kill, a new writer given the same payloads finds the full ones again:
+    `skip` tells the place of a payload that one of them holds.
+
+    Args:
+        path: an existing folder.
+        shape: of one clip, such as (time, height, width, 3).
+        dtype: of the clips.
+        encoding: `raw`, or `jpeg` (payloads of any length).
+        shard_bytes: bytes of pixels in a full shard.
+    """
+
+    def __init__(self, path, *, shape, dtype="uint8", encoding="raw", shard_bytes=256 << 20):
+        self.path = pathlib.Path(path)
+        self.shape, self.dtype, self.encoding, self.shard_bytes = tuple(shape), np.dtype(dtype), encoding, shard_bytes
+        self.clip_bytes = math.prod(self.shape) * self.dtype.itemsize
+        self.counts = []
+        self._used = 0
+        self._open = contextlib.ExitStack()
+        self._file = None
+
+    def skip(self, size):
+        """Place of the next payload, of `size` bytes, if a finished shard holds it; else None, and nothing has changed."""
+        if not (self.path / shard_name(self._next_shard(size))).exists():
+            return None
+        return self._place(size)
+
+    def append(self, payload):
+        """Store a payload (an array of the clip's shape, or the bytes of one); returns its `Place`."""
+        payload = np.ascontiguousarray(payload).reshape(-1).view(np.uint8)
+        if self.encoding == "raw" and len(payload) != self.clip_bytes:
+            raise ValueError(f"a clip of {len(payload)} bytes does not fit the shape {self.shape}")
+        place = self._place(len(payload))
+        if self._file is None:
+            self._file = self._open.enter_context(atomic(self.path / shard_name(place.shard)))
+            self._file.write(bytes(HEADER_BYTES))
+        self._file.write(payload)
+        return place
+
+    def _next_shard(self, size):
+        full = not self.counts or (self._used and self._used + size > self.shard_bytes)
+        return len(self.counts) if full else len(self.counts) - 1
+
+    def _place(self, size):
+        if self._next_shard(size) == len(self.counts):
+            self._close_shard()
+            self.counts.append(0)
+            self._used = 0
+        raw = self.encoding == "raw"
+        place = Place(len(self.counts) - 1, self.counts[-1] if raw else self._used, 1 if raw else size)
+        self.counts[-1] += 1
+        self._used += size
+        return place
+
+    def _close_shard(self):
+        """Fill in the header and give the file its name."""
+        if self._file is not None:
+            self._file.seek(0)
+            raw = self.encoding == "raw"
+            self._file.write(_header((self.counts[-1], *self.shape), self.dtype) if raw else _header((self._used,), "uint8"))
+            self._open.close()
+            self._file = None
+
+    def abort(self):
+        """Leave the finished shards and remove the one in work."""
+        with contextlib.suppress(InterruptedError):
+            self._open.__exit__(InterruptedError, InterruptedError(), None)
+        self._file = None
+
+    def finish(self, clips, about):
+        """Write `clips.npy`, then `index.json`.
+
+        Args:
+            clips: array of `table_dtype`, complete.
+            about: the entries of the index that the writer does not know: `modality`, `channels`, `sampling`, `resize`,
+                `fps_rule`, `classes`, `splits`, `quarantined`, `sources`, `clip_seconds` and any other.
+        """
+        self._close_shard()
+        with atomic(self.path / TABLE) as file:
+            np.lib.format.write_array(file, clips, allow_pickle=False)
+        files = [self.path / shard_name(number) for number in range(len(self.counts))]
+        index = {
+            "format": FORMAT,
+            **about,
+            "encoding": self.encoding,
+            "shape": list(self.shape),
+            "dtype": self.dtype.name,
+            "clips": len(clips),
+            "table": {"file": TABLE, "sha256": sha256(self.path / TABLE)},
+            "shards": [{"file": file.name, "clips": n, "bytes": file.stat().st_size} for file, n in zip(files, self.counts, strict=True)],
+            "checksum": CHECKSUM,
+            "egokeras": egokeras.__version__,
+        }
+        write_json(self.path / INDEX, {**index, "seal": _seal(index)})
+
+
+class Shards:
+    """A folder of shards, open for reading.
+
+    Attributes:
+        path: the folder.
+        index: the content of `index.json`.
+        clips: structured array, a record per clip (see `table_dtype`).
+        classes: label space to class names in the order of their ids.
+        splits: names of the splits.
+        shape: of one clip, such as (time, height, width, 3).
+        dtype: of the clips.
+        modality: `rgb`, `features` ...
+        sha256: of `index.json`; names this very set.
+
+    Raises:
+        InputError: a file is missing, too short, altered or of another format version.
+    """
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        self.index = _read_index(self.path)
+        self.sha256 = sha256(self.path / INDEX)
+        self.modality = self.index["modality"]
+        self.shape, self.dtype = tuple(self.index["shape"]), np.dtype(self.index["dtype"])
+        self.classes = {space: tuple(names) for space, names in self.index["classes"].items()}
+        self.splits = tuple(self.index["splits"])
+        self.clips = _read_table(self.path, self.index)
+        self._maps = {}
+        for shard in self.index["shards"]:
+            _check_size(self.path / shard["file"], shard["bytes"])
+
+    def __len__(self):
+        return len(self.clips)
+
+    def rows(self, split):
+        """Rows of a split, ascending, int64.
+
+        Raises:
+            InputError: the set has no such split.
+        """
+        if split not in self.splits:
+            raise InputError(f"{self.path} has no split {split!r}; it has {', '.join(self.splits)}.")
+        return np.flatnonzero(self.clips["splits"] & (1 << self.splits.index(split)))
+
+    def labels(self, space, rows):
+        """Class ids of `rows` in a label space, int32; -1 is none.
+
+        Raises:
+            InputError: the set has no such label space.
+        """
+        if space not in self.classes:
+            raise InputError(f"{self.path} has no labels {space!r}; it has {', '.join(self.classes) or 'none'}.")
+        return self.clips[f"label_{space}"][rows]
+
+    def read(self, rows):
+        """Clips of `rows`: (len(rows), *shape), each checked against its checksum.
+
+        Raises:
+            InputError: a clip is not what was written; names the clip and the file.
+        """
+        clips = np.empty((len(rows), *self.shape), self.dtype)
+        for clip, row in zip(clips, rows, strict=True):
+            record = self.clips[row]
+            shard, offset, size, checksum = int(record["shard"]), int(record["offset"]), int(record["size"]), int(record["checksum"])
+            payload = self._map(shard)[offset : offset + size]
+            if self.index["encoding"] == "raw":
+                clip[...] = payload[0]
+                payload = clip
+            whole = zlib.crc32(payload) == checksum
+            if not whole or (self.index["encoding"] == "jpeg" and not _decode_jpeg(payload, clip)):
+                file = self.path / self.index["shards"][shard]["file"]
+                raise InputError(f"{file}: clip {str(record['uid'])!r} was altered after it was written; restore the file or {AGAIN}.")
+        return clips
+
+    def _map(self, number):
+        """The shard as a memory map, opened at its first use."""
+        if number not in self._maps:
+            shard = self.index["shards"][number]
+            file = self.path / shard["file"]
+            raw = self.index["encoding"] == "raw"
+            try:
+                array = np.load(file, mmap_mode="r", allow_pickle=False)
+            except (ValueError, EOFError, OSError) as error:
+                raise InputError(f"{file} is not a shard ({error}); restore the file or {AGAIN}.") from None
+            shape = (shard["clips"], *self.shape) if raw else (shard["bytes"] - HEADER_BYTES,)
+            if array.shape != shape or array.dtype != (self.dtype if raw else np.uint8):
+                raise InputError(f"{file} holds {array.shape} {array.dtype} in place of {shape}; restore the file or {AGAIN}.")
+            self._maps[number] = array
+        return self._maps[number]
+
+
+def _read_index(path):
+    if not (path / INDEX).is_file():
+        raise InputError(
+            f"{path} is not a finished folder of shards: {INDEX} is missing; run `egokeras prepare` (it goes on where it stopped)."
+        )
+    index = read_json(path / INDEX)
+    if not isinstance(index, dict) or index.get("format") != FORMAT or index.get("checksum") != CHECKSUM:
+        found = index.get("format") if isinstance(index, dict) else None
+        raise InputError(f"{path / INDEX} has format {found!r}; this egokeras reads format {FORMAT}; {AGAIN}.")
+    if index.get("seal") != _seal(index):
+        raise InputError(f"{path / INDEX} was altered after it was written; restore it or {AGAIN}.")
+    return index
+
+
+def _read_table(path, index):
+    file = path / TABLE
+    if not file.is_file() or sha256(file) != index["table"]["sha256"]:
+        raise InputError(f"{file} is missing or was altered after it was written; restore it or {AGAIN}.")
+    return np.load(file, allow_pickle=False)
+
+
+def _check_size(file, size):
+    found = file.stat().st_size if file.is_file() else None
+    if found != size:
+        what = "is missing" if found is None else f"has {found} bytes in place of {size}"
+        raise InputError(f"{file} {what}; restore it or {AGAIN}.")

@@ -1,0 +1,74 @@
+"""`egokeras prepare` as typed: exit codes, messages, summary."""
+
+import csv
+import json
+import shutil
+
+import av
+import numpy as np
+import pytest
+
+from egokeras import cli
+from egokeras.data.shards import Shards
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """A folder with two class folders of three one-second videos."""
+    folder = tmp_path_factory.mktemp("clips")
+    for number in range(6):
+        path = folder / ("wave", "clap")[number % 2] / f"s{number // 2}_{number}.mp4"
+        path.parent.mkdir(exist_ok=True)
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=25)
+            stream.width = stream.height = 32
+            for shade in range(25):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((32, 32, 3), shade * 10, np.uint8), format="rgb24")))
+            container.mux(stream.encode())
+    return folder
+
+
+SMALL = ["--frames", "4", "--size", "16", "--windows", "5", "--workers", "1"]
+
+
+def test_folders_with_groups(tmp_path, clips, capsys):
+    out = tmp_path / "out"
+    assert cli.main(["prepare", "folders", str(clips), str(clips), str(out), "--group", "s[0-9]", "--json", *SMALL]) == 0
+    captured = capsys.readouterr()
+    summary = json.loads(captured.out)
+    assert summary["clips"] == 11 and summary["quarantined"] == 0 and summary["splits"]["windows"] == 5
+    assert "11 clips to cut, about" in captured.err and "free)" in captured.err
+    data = Shards(out)
+    train, held = (set(data.clips["group"][data.rows(split)]) for split in ("train", "validation"))
+    assert train and held and not train & held and data.index["exclusive"] == "group"
+
+
+def test_quarantine_exits_3(tmp_path, clips, capsys):
+    table = tmp_path / "clips.csv"
+    names = [path.relative_to(clips).as_posix() for path in sorted(clips.rglob("*.mp4"))]
+    table.write_text("file,label,split\n" + "".join(f"{name},{name[:4]},train\n" for name in [*names, "wave/absent.mp4"]))
+    arguments = ["prepare", "table", str(table), str(clips), str(tmp_path / "out"), *SMALL]
+    assert cli.main(arguments) == 3
+    captured = capsys.readouterr()
+    assert "1 videos are not in" in captured.err and "wave/absent.mp4" in captured.err
+    assert "6 clips (6 train)" in captured.out and "1 clips of 1 videos could not be made" in captured.out
+    with open(tmp_path / "out" / "quarantine.csv", newline="") as file:
+        assert list(csv.DictReader(file)) == [{"uid": "wave/absent.mp4", "video": "wave/absent.mp4", "reason": "video not found"}]
+    assert cli.main(arguments) == 3
+    assert "complete already" in capsys.readouterr().err
+
+
+def test_errors_exit_1_and_2(tmp_path, clips, capsys):
+    assert cli.main(["prepare", "folders", str(clips), str(tmp_path), str(tmp_path / "out")]) == 1
+    assert "none of the 6 videos" in capsys.readouterr().err
+    assert cli.main(["prepare", "folders", str(clips), str(clips), str(tmp_path / "out"), "--frames", "0"]) == 1
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["prepare", "folders", str(clips), str(tmp_path / "out")])
+    assert stop.value.code == 2
+    shutil.rmtree(tmp_path / "out", ignore_errors=True)
+
+
+def test_help_shows_an_example(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["prepare", "--help"])
+    assert "egokeras prepare epic100" in capsys.readouterr().out

@@ -1,0 +1,114 @@
+"""Conversion in a child process: every kind of file answers as Keras does, and a child that dies is survived."""
+
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+from egokeras.compress import tflite
+from egokeras.compress.tflite import KINDS, Conversion, ConversionError, check_builtin, convert
+
+CLIPS = np.random.default_rng(0).integers(0, 256, (12, 4, 24, 24, 3), np.uint8)
+HEADS = {"verb": 3, "noun": 4}
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory):
+    """A small LSTM model's logits, and its file of every kind from one child process."""
+    import keras
+
+    from egokeras.models import FrameModel, LSTMHead, SmallBackbone
+
+    keras.utils.set_random_seed(0)
+    folder = tmp_path_factory.mktemp("tflite")
+    model = FrameModel(backbone=SmallBackbone(channels=(8, 16)), head=LSTMHead(units=8)).build(classes=HEADS, frames=4, size=24)
+    model.set_weights([weight * 2 for weight in model.get_weights()])
+    model.save(folder / "model.keras")
+    np.save(folder / "clips.npy", CLIPS)
+    jobs = [Conversion(kind=kind, file=str(folder / f"{kind}.tflite"), calibration=str(folder / "clips.npy")) for kind in KINDS]
+    assert convert(folder / "model.keras", list(HEADS), jobs) == [None] * len(KINDS)
+    assert sorted(path.suffix for path in folder.iterdir()) == [".keras", ".npy"] + [".tflite"] * len(KINDS)
+    return folder, model.predict({"rgb": CLIPS}, verbose=0)
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [("float32", 1e-4), ("float16", 5e-3), ("dynamic_range", 0.05), ("int8", 0.1)])
+def test_every_kind_answers_by_name(converted, kind, tolerance):
+    from ai_edge_litert.interpreter import Interpreter
+
+    folder, expected = converted
+    interpreter = Interpreter(str(folder / f"{kind}.tflite"))
+    assert interpreter.get_signature_list() == {"serving_default": {"inputs": ["rgb"], "outputs": ["noun", "verb"]}}
+    runner = interpreter.get_signature_runner("serving_default")
+    pixels = runner.get_input_details()["rgb"]
+    assert pixels["dtype"] == np.uint8 and pixels["shape"].tolist() == [1, 4, 24, 24, 3]
+    if kind == "int8":
+        assert pixels["quantization"] == (1.0, 0)
+    found = [runner(rgb=clip[None]) for clip in CLIPS]
+    for head, classes in HEADS.items():
+        logits = np.concatenate([outputs[head] for outputs in found])
+        assert logits.dtype == np.float32 and logits.shape == (len(CLIPS), classes)
+        np.testing.assert_allclose(logits, expected[head], atol=tolerance * np.abs(expected[head]).max())
+
+
+def test_int8_computes_in_int8(converted):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(converted[0] / "int8.tflite"))
+    types = [detail["dtype"] for detail in interpreter.get_tensor_details() if detail["shape"].size == 4]
+    assert types.count(np.float32) == 0 and types.count(np.int8) > 4
+
+
+def child(folder, body):
+    """An executable to stand in for Python: runs `body` with the job's `conversions`."""
+    script = folder / "child"
+    start = f"#!{sys.executable}\nimport json, os, pathlib, sys, time\nconversions = json.load(open(sys.argv[-1]))['conversions']\n"
+    script.write_text(start + body)
+    script.chmod(0o755)
+    return str(script)
+
+
+def jobs(folder, *kinds):
+    return [Conversion(kind=kind, file=str(folder / f"{kind}.tflite")) for kind in kinds]
+
+
+def test_a_crash_fails_its_own_kind_alone(tmp_path, monkeypatch):
+    body = """
+for item in conversions:
+    if item["kind"] == "int8":
+        print("building int8\\n\\nloc: lstm", flush=True)
+        os.kill(os.getpid(), 11)
+    pathlib.Path(item["file"]).write_text(str(len(conversions)))
+"""
+    monkeypatch.setattr(tflite.sys, "executable", child(tmp_path, body))
+    results = convert("run/model.keras", ["verb"], jobs(tmp_path, "float32", "int8", "float16"))
+    assert results[0] is None and results[2] is None
+    assert isinstance(results[1], ConversionError)
+    assert "run/model.keras could not be converted to int8: the converter crashed (SIGSEGV); building int8; loc: lstm" in str(results[1])
+    assert (tmp_path / "float32.tflite").read_text() == "3" and (tmp_path / "float16.tflite").read_text() == "1"
+
+
+def test_a_child_that_hangs_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(tflite.sys, "executable", child(tmp_path, "print('lowering', flush=True)\ntime.sleep(60)"))
+    (error,) = convert("model.keras", ["verb"], jobs(tmp_path, "float16"), seconds=0.5)
+    assert "stopped after" in str(error) and str(error).endswith("lowering") and not list(tmp_path.glob("float16*"))
+
+
+def test_a_python_error_is_quoted(tmp_path):
+    (error,) = convert(tmp_path / "none.keras", ["verb"], jobs(tmp_path, "float32"))
+    assert "exit code 1" in str(error) and "none.keras" in str(error).split("exit code")[1]
+
+
+def test_foreign_operations_are_refused(converted):
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    code = schema.OperatorCodeT()
+    code.builtinCode, code.customCode = schema.BuiltinOperator.CUSTOM, "FlexErf"
+    model = schema.ModelT()
+    model.operatorCodes = [code]
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    with pytest.raises(ConversionError, match="FlexErf"):
+        check_builtin(builder.Output())
+    check_builtin(pathlib.Path(converted[0], "float32.tflite").read_bytes())

@@ -1,0 +1,213 @@
+"""Decoding: the wanted frames and no others, by timestamps, upright; damage is an error."""
+
+import subprocess
+import sys
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from egokeras.data import video
+from egokeras.data.video import VideoError
+
+KEYS = {"x264-params": "keyint=12:min-keyint=12:scenecut=0:bframes=3"}
+OPEN = {"x264-params": "keyint=12:min-keyint=12:scenecut=0:bframes=3:open-gop=1"}
+KINDS = {
+    "mp4 with B-frames": ("a.mp4", {"options": KEYS}),
+    "open groups of pictures": ("a.mp4", {"options": OPEN, "count": 90}),
+    "open groups of HEVC": ("a.mp4", {"codec": "libx265", "options": {"x265-params": "keyint=12:min-keyint=12:open-gop=1:log-level=0"}}),
+    "59.94 fps": ("a.mp4", {"rate": 60000 / 1001, "options": KEYS}),
+    "matroska": ("a.mkv", {"options": KEYS}),
+    "webm": ("a.webm", {"codec": "libvpx-vp9", "options": {"g": "12"}}),
+    "transport stream": ("a.ts", {"options": KEYS}),
+    "program stream": ("a.mpg", {"codec": "mpeg2video"}),
+    "mpeg4 avi": ("a.avi", {"codec": "mpeg4", "options": {"g": "12"}}),
+    "mpeg4 avi with B-frames": ("a.avi", {"codec": "mpeg4", "options": {"g": "12", "bf": "2"}}),
+    "variable frame rate": ("a.mp4", {"options": KEYS, "times": np.cumsum([0.02 + 0.06 * (n % 7 == 0) for n in range(50)])}),
+    "flash": ("a.flv", {"options": KEYS}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_frame_alone_and_any_order(tmp_path, make_video, number_of, kind):
+    name, how = KINDS[kind]
+    found = video.index(make_video(tmp_path / name, **how))
+    count = how.get("count", 50)
+    assert len(found.ticks) == count
+    times = how.get("times")
+    expected = np.arange(count) / how.get("rate", 25) if times is None else times - times[0]
+    assert np.abs(found.seconds - expected).max() < 1e-3 + (0.001 if name.endswith((".mkv", ".webm", ".flv")) else 0)
+    if name.endswith(("mp4", "mkv", "webm", "ts")):
+        assert len(found.keys) >= count // 12
+    assert found.by_order == name.endswith(".avi")
+    numbers = np.random.default_rng(0).permutation(count).tolist() + [7, 7, 8, 30, 31, 49, *range(13, count), *range(25, count, 9)]
+    assert [number_of(picture) for picture in video.decode(found, numbers)] == numbers
+
+
+def test_span_by_timestamps(tmp_path, make_video):
+    found = video.index(make_video(tmp_path / "a.mp4", rate=25))
+    assert found.duration == pytest.approx(2.0) and found.fps == pytest.approx(25)
+    assert found.span(0, None) == range(50)
+    assert found.span(0.4, 0.8) == range(10, 21)
+    assert found.span(0.41, 0.79) == range(11, 20)
+    assert found.span(0.41, 0.42) == range(10, 11)
+    assert found.span(1.0, 2.3) == range(25, 50)
+    for start, stop in ((1.0, 2.6), (2.0, 2.1), (5, None)):
+        with pytest.raises(VideoError, match=rf"lasts from {start:.3f} s to .*the video only to 2.000 s"):
+            found.span(start, stop)
+
+
+def test_span_under_a_variable_rate(tmp_path, make_video, number_of):
+    times = np.concatenate([np.arange(30) * 0.01, 0.3 + np.arange(20) * 0.1])
+    found = video.index(make_video(tmp_path / "a.mp4", times=times))
+    span = found.span(0.3, 1.2)
+    assert [number_of(picture) for picture in video.decode(found, span)] == list(range(30, 40))
+
+
+def turn(path, matrix):
+    """Write a display matrix into the track header."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    data[at : at + 20] = b"".join(value.to_bytes(4, "big", signed=True) for value in (matrix[0], matrix[1], 0, matrix[2], matrix[3]))
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(("matrix", "turns"), [((0, 1, -1, 0), 3), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)])
+def test_upright(tmp_path, make_video, number_of, matrix, turns):
+    path = make_video(tmp_path / "a.mp4", size=(80, 40))
+    plain = next(video.decode(video.index(path), [21]))
+    turn(path, [value << 16 for value in matrix])
+    found = video.index(path)
+    picture = next(video.decode(found, [21]))
+    assert found.turns == turns and picture.shape == (found.height, found.width, 3)
+    np.testing.assert_array_equal(picture, np.rot90(plain, turns))
+
+
+def test_real_phone_video_is_upright(shared_data):
+    found = video.index(shared_data / "codec_edge" / "decord" / "video_90.mov")
+    assert (found.width, found.height) == (320, 568)
+    with av.open(str(found.path)) as container:
+        raw = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    np.testing.assert_array_equal(next(video.decode(found, [0])), cv2.rotate(raw, cv2.ROTATE_90_CLOCKWISE))
+
+
+def test_real_avi_with_wrong_timestamps(shared_data):
+    found = video.index(shared_data / "clips" / "mmaction2" / "tests__data__test.avi")
+    with av.open(str(found.path)) as container:
+        reference = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(reference) == len(found.ticks) == 164
+    for number, picture in zip((3, 4, 99, 20), video.decode(found, (3, 4, 99, 20)), strict=True):
+        np.testing.assert_array_equal(picture, reference[number])
+
+
+def cut(data):
+    return data[: len(data) * 6 // 10]
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "spoil", "reason"),
+    [
+        ("a.mp4", {}, lambda data: b"", "empty"),
+        ("a.mp4", {}, lambda data: b"uid,video\n1,2\n" * 50, "cannot be decoded"),
+        ("a.mp4", {}, cut, "cannot be decoded|no video stream"),
+        ("a.mkv", {}, cut, "cut off after"),
+        ("a.flv", {}, cut, "damaged after"),
+        ("a.avi", {"codec": "mpeg4"}, cut, "damaged after|cut off|cannot be decoded"),
+    ],
+)
+def test_damaged_files_are_refused(tmp_path, make_video, name, how, spoil, reason):
+    path = make_video(tmp_path / name, **how)
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(VideoError, match=reason) as error:
+        video.index(path)
+    assert str(path) in str(error.value) and str(path) not in error.value.reason
+
+
+def test_cut_with_the_header_in_front(tmp_path):
+    """A download that stopped: the header promises frames that the file does not have."""
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width = stream.height = 64
+        for number in range(40):
+            noise = np.random.default_rng(number).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, format="rgb24")))
+        container.mux(stream.encode())
+    path.write_bytes(cut(path.read_bytes()))
+    with pytest.raises(VideoError, match=r"damaged after|cut off: it holds .* of 40 frames"):
+        video.index(path)
+
+
+def test_real_gif_cut_off(tmp_path, shared_data):
+    source = next((shared_data / "ego_clips" / "lavila").glob("*.gif"))
+    assert len(video.index(source).ticks) > 30
+    path = tmp_path / "cut.gif"
+    path.write_bytes(cut(source.read_bytes()))
+    with pytest.raises(VideoError, match="end mark"):
+        video.index(path)
+
+
+def test_sound_only_and_absent(tmp_path, make_sound):
+    with pytest.raises(VideoError, match="no video stream"):
+        video.index(make_sound(tmp_path / "a.mp4"))
+    with pytest.raises(VideoError, match="No such file"):
+        video.index(tmp_path / "absent.mp4")
+
+
+def test_real_corrupted_video_is_refused(shared_data):
+    found = video.index(shared_data / "codec_edge" / "decord" / "corrupted.mp4")
+    with pytest.raises(VideoError, match="cannot be decoded"):
+        list(video.decode(found, range(len(found.ticks))))
+
+
+def test_flipped_bytes_cost_only_the_frames_they_touch(tmp_path, make_video, number_of):
+    path = make_video(tmp_path / "a.mp4", count=60, options=KEYS)
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        positions = [packet.pos for packet in container.demux(video=0) if packet.is_keyframe]
+    data[positions[2] + 4 : positions[2] + 40] = b"\x55" * 36
+    path.write_bytes(data)
+    found = video.index(path)
+    with pytest.raises(VideoError, match=r"cannot be decoded|damaged|missing"):
+        list(video.decode(found, [30]))
+    assert [number_of(picture) for picture in video.decode(found, [5, 40, 50])] == [5, 40, 50]
+
+
+def test_playlists_cannot_reach_other_files(tmp_path, make_video):
+    canary = make_video(tmp_path / "canary.mp4")
+    texts = {
+        "a.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile://{canary}\n#EXT-X-ENDLIST\n",
+        "a.ffconcat": f"ffconcat version 1.0\nfile '{canary.name}'\n",
+        "a.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=a\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+    }
+    for name, text in texts.items():
+        for path in (tmp_path / name, tmp_path / f"{name}.mp4"):
+            path.write_text(text)
+            with pytest.raises(VideoError, match="cannot be decoded"):
+                video.index(path)
+    with pytest.raises(VideoError, match="No such file"):
+        video.index("http://127.0.0.1/a.mp4")
+
+
+def test_leaving_early_closes_the_file(tmp_path, make_video):
+    path = make_video(tmp_path / "a.mp4")
+    code = (
+        "import os, sys; from egokeras.data import video; found = video.index(sys.argv[1])\n"
+        "for _ in range(50): next(video.decode(found, [3]))\n"
+        "print(sum(os.path.realpath(f'/proc/self/fd/{n}') == sys.argv[1] for n in os.listdir('/proc/self/fd')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path.resolve())], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"
+
+
+def test_resize_modes():
+    picture = np.zeros((40, 80, 3), np.uint8)
+    picture[:, 20:60] = 200
+    squash, crop, pad = (video.resize(picture, 20, mode) for mode in ("squash", "crop", "pad"))
+    assert squash.shape == crop.shape == pad.shape == (20, 20, 3)
+    assert squash[10].mean(-1).tolist() == [0] * 5 + [200] * 10 + [0] * 5
+    assert (crop == 200).all()
+    assert (pad[5:15, 5:15] == 200).all() and (pad[:5] == 0).all() and (pad[15:] == 0).all() and (pad[:, :5] == 0).all()
+    for mode in ("squash", "crop", "pad"):
+        assert video.resize(picture[:7, :5], 32, mode).shape == (32, 32, 3)

@@ -1,0 +1,58 @@
+"""Every export file in the tree is data alone, and is run, shrunk, on a tiny network."""
+
+import ast
+import dataclasses
+import zlib
+
+import numpy as np
+import pytest
+
+from egokeras.data.shards import ShardWriter, table_dtype
+from egokeras.export import load, names, ship_all
+from egokeras.files import write_json
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    """An untrained run on twelve clips of noise."""
+    import keras
+
+    from egokeras.models import ConvNet1DHead, FrameModel, SmallBackbone
+
+    keras.utils.set_random_seed(0)
+    folder, data = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("data")
+    clips = np.random.default_rng(0).integers(0, 256, (12, 5, 16, 16, 3), np.uint8)
+    writer, table = ShardWriter(data, shape=clips.shape[1:]), np.zeros(12, table_dtype(4, 4, 0, ["action"]))
+    for number, clip in enumerate(clips):
+        table[number] = (f"c{number}", f"v{number}", "", 0, 1, *writer.append(clip), zlib.crc32(clip), 1 + number % 2, number % 3)
+    about = {"modality": "rgb", "channels": "RGB", "resize": "squash", "sampling": {"rule": "uniform", "frames": 5}, "clip_seconds": 1.0}
+    writer.finish(table, {**about, "classes": {"action": ["a", "b", "c"]}, "splits": ["train", "validation"], "quarantined": 0})
+    model = FrameModel(backbone=SmallBackbone(channels=(4,)), head=ConvNet1DHead(filters=4, last_filters=4))
+    model.build(classes={"action": 3}, frames=5, size=16).save(folder / "model.keras")
+    write_json(folder / "classes.json", {"action": ["a", "b", "c"]})
+    write_json(folder / "recipe.json", {"data": {"shards": str(data)}})
+    return folder
+
+
+def test_every_export_is_found_and_is_data_alone(root):
+    files = sorted(root.glob("exports/**/*.py"))
+    assert files == sorted(names().values()) and len(files) >= 4
+    for file in files:
+        docstring, *statements = ast.parse(file.read_text()).body
+        assert isinstance(docstring.value.value, str)
+        assert {type(statement) for statement in statements} <= {ast.ImportFrom, ast.Assign}
+        assert load(file) == load(file.stem) and load(file).name == file.stem
+    assert load("int8").max_lost_points == 1.0 and load("int8").min_agreement == 98.0
+
+
+def test_every_export_makes_a_file_that_runs(root, run_dir):
+    from ai_edge_litert.interpreter import Interpreter
+
+    exports = [load(file) for file in sorted(root.glob("exports/**/*.py"))]
+    shrunk = [dataclasses.replace(export, calibration_clips=3, max_lost_points=100.0, min_agreement=0.0) for export in exports]
+    shipments = ship_all(shrunk, run_dir)
+    clip = np.zeros((1, 5, 16, 16, 3), np.uint8)
+    for shipment in shipments:
+        assert shipment.gate["answer"] == "pass", shipment.reason
+        runner = Interpreter(str(shipment.path / "model.tflite")).get_signature_runner("serving_default")
+        assert np.isfinite(runner(rgb=clip)["action"]).all()
