@@ -84,23 +84,6 @@ def comparisons(sizes):
         yield Comparison(figure="9", axis="frames", value=frames, heads=convolutions(frames))
 
 
-def multiply_adds(model):
-    """Multiplications of one clip with weights: each kernel as often as it is applied (time steps, and places in a map)."""
-    total = 0
-    for layer in model.layers:
-        kernels = sum(weight.value.shape.num_elements() for weight in layer.trainable_weights if len(weight.shape) > 1)
-        match type(layer).__name__:
-            case "Dense":
-                total += kernels
-            case "Conv1D":
-                total += kernels * layer.output.shape[1]
-            case "LSTM":
-                total += kernels * layer.input.shape[1]
-            case "ConvLSTM2D":
-                total += kernels * layer.input.shape[1] * layer.output.shape[1] * layer.output.shape[2]
-    return total
-
-
 def steps_of(model, shape, batch):
     """`{"forward": call, "train": call}`: one inference and one Adam step on a batch of random features; each waits for its result."""
     import keras
@@ -129,6 +112,8 @@ def steps_of(model, shape, batch):
 
 def measure(comparison, sizes):
     """Rows of the table for one comparison: parameters, multiply-adds, and median and quartiles of the times and their ratios."""
+    from egokeras.compress.cost import cost
+
     models = {name: head.build(feature_shape=shape, classes=CLASSES) for name, (head, shape) in comparison.heads.items()}
     calls = {name: steps_of(model, comparison.heads[name][1], sizes.batch) for name, model in models.items()}
     taken = {(name, kind): [] for kind in TIMES for name in calls}
@@ -142,7 +127,10 @@ def measure(comparison, sizes):
     first = next(iter(models))
     for name, model in models.items():
         row = {"figure": comparison.figure, "axis": comparison.axis, "value": comparison.value, "head": name}
-        row |= {"parameters": sum(weight.value.shape.num_elements() for weight in model.trainable_weights), "macs": multiply_adds(model)}
+        row |= {
+            "parameters": sum(weight.value.shape.num_elements() for weight in model.trainable_weights),
+            "macs": cost(model)["macs"]["whole"],
+        }
         for kind in TIMES:
             ratios = [own / other for own, other in zip(taken[name, kind], taken[first, kind], strict=True)]
             row |= _spread(f"{kind}_ms", taken[name, kind]) | _spread(f"{kind}_ratio", ratios)

@@ -7,9 +7,18 @@ __version__ = "0.1.0"
 
 
 def load_model(path):
-    """Load a trained student (`model.keras`) as a `keras.Model`, with our layers registered and `safe_mode=True`."""
+    """Load a trained student (`model.keras`) as a `keras.Model`, with our layers registered and `safe_mode=True`.
+
+    Raises:
+        InputError: there is no such file, or it is damaged.
+    """
+    import zipfile
+
     import keras
 
     import egokeras.layers  # noqa: F401  registers the layers a student may contain
+    from egokeras.errors import InputError
 
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path} does not exist or is damaged; give the model.keras of a finished run.")
     return keras.models.load_model(path, compile=False, safe_mode=True)

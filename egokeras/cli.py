@@ -1,8 +1,10 @@
 """The command line: one line per command, nothing imported before it is needed."""
 
 import argparse
+import errno
 import functools
 import importlib
+import io
 import os
 import sys
 
@@ -24,6 +26,8 @@ COMMANDS = {
     "doctor": "versions, devices, and what is missing",
 }
 
+# module -> the extra of ours that brings it
+EXTRAS = {"av": "video", "matplotlib": "report", **dict.fromkeys(("cv2", "h5py", "keras", "tensorflow"), "train")}
 INTERRUPTED = 130
 _Formatter = functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=24)
 
@@ -31,6 +35,8 @@ _Formatter = functools.partial(argparse.RawDescriptionHelpFormatter, max_help_po
 def main(argv=None):
     """Run `egokeras COMMAND ...`; return the exit code: 0 done, 1 failed, 2 wrong usage, 3 done with quarantined items."""
     argv = sys.argv[1:] if argv is None else argv
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a class name may hold what the terminal or the pipe cannot
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's greetings; its errors arrive as exceptions
     parser = argparse.ArgumentParser(
         prog="egokeras",
@@ -47,13 +53,24 @@ def main(argv=None):
             command.epilog = f"example: {module.EXAMPLE}"
             command.add_argument("--debug", action="store_true", help="show the traceback of an error")
             module.add_arguments(command)
-            command.set_defaults(run=module.run, tensorflow=getattr(module, "TENSORFLOW", False))
-    return _run(parser.parse_args(argv))
+            command.set_defaults(run=module.run, tensorflow=getattr(module, "TENSORFLOW", False), resumes=getattr(module, "RESUMES", False))
+    return _run(_parse(parser, argv))
 
 
 def train(argv=None):
     """Run `egokeras-train ...`, which is `egokeras train ...`."""
     return main(["train", *(sys.argv[1:] if argv is None else argv)])
+
+
+def _parse(parser, argv):
+    """The arguments; argparse alone refuses a KEY=VALUE that stands behind an option."""
+    args, rest = parser.parse_known_args(argv)
+    late = [text for text in rest if "=" in text and not text.startswith("-") and hasattr(args, "changes")]
+    if len(late) < len(rest):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if late:
+        args.changes = [*args.changes, *late]
+    return args
 
 
 def _run(args):
@@ -62,7 +79,7 @@ def _run(args):
             accelerator.start(cpu=getattr(args, "cpu", True))
         return args.run(args) or 0
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
+        print("interrupted" + ("; run the same command again to go on" if args.resumes else ""), file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output left, as `head` does: nothing to report
@@ -70,10 +87,22 @@ def _run(args):
     except Exception as error:
         if args.debug:
             raise
-        kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-        hint = "" if isinstance(error, InputError) else " (--debug shows where)"
-        print(f"error: {kind}{error}{hint}", file=sys.stderr)
+        print(f"error: {_sentence(error)}", file=sys.stderr)
         return 1
+
+
+def _sentence(error):
+    """What went wrong, and what to do where that is known."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+        old = f", on Python 3.11 or newer (this is {sys.version.split()[0]})" if sys.version_info < (3, 11) and error.name != "av" else ""
+        return f"{error.name} is needed for this and is not installed: pip install 'egokeras[{EXTRAS[error.name]}]'{old}."
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}; check the path, the rights and the room on the disk."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error.strerror}, so a file could not be written; free some space and run the command again."
+    return f"{type(error).__name__}: {error} (--debug shows where)"
 
 
 if __name__ == "__main__":

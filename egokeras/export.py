@@ -4,7 +4,6 @@ A file is judged on the run's validation clips and on the windows of its held-ou
 """
 
 import dataclasses
-import difflib
 import os
 import pathlib
 import shutil
@@ -16,18 +15,17 @@ import egokeras
 from egokeras.compress.quantize import write_calibration
 from egokeras.compress.tflite import INPUT, KINDS, SIGNATURE, Conversion, ConversionError, convert
 from egokeras.data.shards import Shards
+from egokeras.device.artifact import FORMAT, MANIFEST
 from egokeras.errors import InputError
-from egokeras.files import read_json, sha256, write_json
+from egokeras.files import read_json, run_file, sha256, write_json
 from egokeras.gate import FAIL, PASS, TOO_FEW, Limits, explain, judge
 from egokeras.progress import track
-from egokeras.recipe import run_file
+from egokeras.recipe import Data, find, shipped
 
-FORMAT = 1
 MODEL = "model.tflite"
 UNTESTED = "untested"
 GATE_CLIPS = 2000  # of a split at most: more take long and change no answer
 BATCH = 4  # clips in memory at once
-FOLDERS = [pathlib.Path(__file__).parent / "exports", pathlib.Path(__file__).parents[1] / "exports"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,7 +74,7 @@ class Shipment:
 
 def names():
     """Export name to its file, for all exports that come with egokeras."""
-    return {path.stem: path for folder in FOLDERS for path in sorted(folder.glob("*.py"))}
+    return shipped("exports")
 
 
 def load(export):
@@ -85,10 +83,7 @@ def load(export):
     Raises:
         InputError: no such export, or the file has no `EXPORT`.
     """
-    path = pathlib.Path(export) if str(export).endswith(".py") else names().get(str(export))
-    if path is None or not path.is_file():
-        known = ", ".join(difflib.get_close_matches(str(export), names(), n=3, cutoff=0.4) or names())
-        raise InputError(f"there is no export {str(export)!r}; nearest: {known}. `egokeras list` shows all; a path of a file works too.")
+    path = find("export", export, names())
     found = getattr(run_file(path), "EXPORT", None)
     if not isinstance(found, Export):
         raise InputError(f"{path} has no EXPORT = Export(...); an export file needs one.")
@@ -147,11 +142,13 @@ class _Run:
         classes = read_json(path / "classes.json")
         self.classes = {head: names for head, names in classes.items() if head in self.model.output}
         self._check()
-        validation, windows = self._held_out()
-        self.train = np.setdiff1d(self._rows(self.recipe["data"].get("train", "train")), validation)
+        self.train, validation = Data.of_run(self.recipe).rows(self.shards)
+        windows = self.shards.rows("windows") if "windows" in self.shards.splits else validation[:0]
+        video = self.shards.clips["video"]
+        windows = windows[~np.isin(video[windows], video[self.train])]  # of several splits, one trains on what another holds out
         validation, windows = _some(validation), _some(windows)
         self.rows = np.concatenate([validation, windows])
-        self.videos = self.shards.clips["video"][self.rows]
+        self.videos = video[self.rows]
         self.counts = {"clips": len(validation), "windows": len(windows), "videos": len(np.unique(self.videos))}
         unlabelled = np.full(len(windows), -1, np.int32)
         self.labels = {head: np.concatenate([self.shards.labels(head, validation), unlabelled]) for head in self.classes}
@@ -162,20 +159,7 @@ class _Run:
         if self.shards.shape != shape:
             found = self.shards.shape
             raise InputError(f"{self.shards.path} has clips of {found}, the model takes {shape}; give the data it was trained on.")
-        for head, names in self.classes.items():
-            if self.shards.classes.get(head) != tuple(names):
-                raise InputError(f"{self.shards.path} has other {head} classes than the run; give the data it was trained on.")
-
-    def _rows(self, split):
-        return self.shards.rows(split) if split in self.shards.splits else np.zeros(0, np.int64)
-
-    def _held_out(self):
-        """Rows of the clips that the run was validated on (those of predictions.npz, as a recipe may hold out its own), and of windows."""
-        predictions = self.path / "predictions.npz"
-        if not predictions.exists():
-            return self._rows(self.recipe["data"].get("validation", "validation")), self._rows("windows")
-        with np.load(predictions, allow_pickle=False) as arrays:
-            return np.flatnonzero(np.isin(self.shards.clips["uid"], arrays["uid"])), self._rows("windows")
+        self.shards.check_classes(self.classes)
 
     def _logits(self, predict, label):
         """Logits by head, (clips, classes) float32, for the gate's clips; a few clips are in memory at a time."""
@@ -246,7 +230,7 @@ def _ship(run, export, file, accept_untested):
         return Shipment(export=export, gate=gate, reason=reason)
     if gate["answer"] == TOO_FEW:
         return Shipment(export=export, gate=gate, reason=_too_few(run, export, gate))
-    write_json(file.parent / "artifact.json", _describe(run, export, gate, file))
+    write_json(file.parent / MANIFEST, _describe(run, export, gate, file))
     return Shipment(export=export, gate=gate, path=_move(file.parent, run.path / "exports" / export.name))
 
 

@@ -3,11 +3,13 @@
 import hashlib
 import json
 import pathlib
-import shutil
+import tempfile
 import zlib
 
+import keras
 import numpy as np
 
+import egokeras
 from egokeras.data.shards import Shards, ShardWriter
 from egokeras.progress import track
 
@@ -27,14 +29,18 @@ def cached(backbone, shards, folder):
     """
     key = _key(backbone, shards)
     path = pathlib.Path(folder) / f"features-{key[:16]}"
-    if not (path / "index.json").is_file():
-        _extract(backbone, shards, path, key)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as work:
+            made = pathlib.Path(work, "made")
+            _extract(backbone, shards, made, key)
+            if not path.exists():  # else another training, started beside this one, was quicker
+                made.rename(path)
     return Shards(path)
 
 
 def _extract(backbone, shards, path, key):
-    shutil.rmtree(path, ignore_errors=True)  # left by a run that was stopped
-    path.mkdir(parents=True)
+    path.mkdir()
     writer = ShardWriter(path, shape=backbone.output.shape[1:], dtype="float16")
     source = np.setdiff1d(np.arange(len(shards)), shards.rows("windows") if "windows" in shards.splits else [])
     clips = shards.clips[source]
@@ -43,14 +49,16 @@ def _extract(backbone, shards, path, key):
         for clip, feature in zip(clips[start : start + BATCH], features, strict=True):
             clip["shard"], clip["offset"], clip["size"] = writer.append(feature)
             clip["checksum"] = zlib.crc32(feature)
-    kept = ("classes", "splits", "sampling", "clip_seconds", "quarantined")
+    kept = ("classes", "splits", "exclusive", "sampling", "clip_seconds", "quarantined")
     writer.finish(clips, {"modality": "features", **{name: shards.index.get(name) for name in kept}, "made_from": key})
 
 
 def _key(backbone, shards):
-    """Hash of all that the features depend on: the clips, the network, its weights."""
-    digest = hashlib.sha256(shards.sha256.encode())
-    digest.update(json.dumps(backbone.get_config(), sort_keys=True, default=str).encode())
+    """Hash of all that the features depend on: the clips, the network and the versions that compute it, its weights."""
+    made_of = json.dumps([shards.sha256, egokeras.__version__, keras.__version__, backbone.get_config()], sort_keys=True, default=str)
+    for number, layer in enumerate(backbone.layers):  # Keras counts layers without a name on from model to model
+        made_of = made_of.replace(f'"{layer.name}"', f'"{number}"')
+    digest = hashlib.sha256(made_of.encode())
     for weight in backbone.weights:
         digest.update(np.ascontiguousarray(weight).tobytes())
     return digest.hexdigest()

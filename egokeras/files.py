@@ -1,11 +1,14 @@
 """Files that are whole or absent: atomic writes, checksums, JSON."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import pathlib
+import sys
 import tempfile
+import types
 
 from egokeras.errors import InputError
 
@@ -14,16 +17,22 @@ from egokeras.errors import InputError
 def atomic(path, mode="wb"):
     """Open a temporary file beside `path` for writing; it replaces `path` when the block ends well, else it is removed."""
     path = pathlib.Path(path)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, mode) as file:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        error.filename = str(path)  # what was asked for, not the name that we gave it for now
+        raise
+    try:
+        with os.fdopen(descriptor, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         pathlib.Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            error.filename = str(path)
         raise
 
 
@@ -51,6 +60,15 @@ def read_json(path):
         raise InputError(f"{path} does not exist.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid JSON ({error}); restore it or make it again.") from None
+
+
+def run_file(path):
+    """The module in a Python file that the user named; nothing is left beside it, as an import would."""
+    module = types.ModuleType(f"_file_{path.stem}", "")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses look their module up there
+    exec(compile(path.read_text(encoding="utf-8"), path, "exec"), module.__dict__)
+    return module
 
 
 def sha256(path):

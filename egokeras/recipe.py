@@ -14,12 +14,12 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from egokeras.data.selection import split_rows
 from egokeras.data.transforms import Augment
 from egokeras.distill import Supervised
 from egokeras.errors import InputError
+from egokeras.files import run_file
 from egokeras.models import FrameModel
-
-FOLDERS = [pathlib.Path(__file__).parent / "pipelines", pathlib.Path(__file__).parents[1] / "pipelines"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,8 @@ class Data:
         heads: label spaces to learn; empty is `verb` and `noun` where the data has them, else `action`.
         classes: sizes of the label spaces, for `describe` without data; data that has other sizes is refused.
         videos: a text file with one video name per line, or a csv with a column `video_id`: only clips of these videos are used.
-        hold_out: share of the training videos (or groups) to validate on, in the place of the split `validation`; 0 is none.
+        hold_out: share of the training clips to validate on, in the place of the split `validation`: 1/2, 1/3, 1/4 ..., whichever is
+            nearest; 0 is none. Videos are not cut apart, nor groups that the dataset's own splits keep whole (UCF-101's, one's own).
         augment: random changes to the training clips, or None.
         balanced: draw training clips so that rare classes come as often as common ones.
     """
@@ -46,6 +47,16 @@ class Data:
     hold_out: float = 0.0
     augment: Augment | None = None
     balanced: bool = False
+
+    def rows(self, shards):
+        """Rows of `shards` to train on, and rows to validate on (see `selection.split_rows`)."""
+        return split_rows(shards, train=self.train, validation=self.validation, videos=self.videos, hold_out=self.hold_out)
+
+    @classmethod
+    def of_run(cls, record):
+        """What the `recipe.json` of a run says about which clips were trained on."""
+        fields = ("shards", "train", "validation", "videos", "hold_out")
+        return cls(**{name: record["data"][name] for name in fields if name in record["data"]})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -149,10 +160,39 @@ class Recipe:
     folds: int = 0
     exports: tuple[str, ...] = ()
 
+    def __post_init__(self):
+        for field, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("early_stopping", 1), ("folds", 0)):
+            value = getattr(self, field)
+            if value is not None and value < least:
+                raise InputError(f"{field} is {value}; it must be at least {least}.")
+        if not 0 < self.optim.learning_rate < math.inf:
+            raise InputError(f"optim.learning_rate is {self.optim.learning_rate:g}; it must be more than 0.")
+
+
+def shipped(folder):
+    """Name to file, for all files that come with egokeras in a folder: beside this one in a wheel, one up in a checkout."""
+    package = pathlib.Path(__file__).parent
+    return {path.stem: path for place in (package, package.parent) for path in sorted((place / folder).glob("*.py"))}
+
+
+def find(kind, given, known):
+    """The file of a recipe or an export (`kind`), given by its path or by one of the `known` names.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = pathlib.Path(given) if str(given).endswith(".py") else known.get(str(given))
+    if path is None or not path.is_file():
+        nearest = ", ".join(difflib.get_close_matches(str(given), known, n=3, cutoff=0.4) or known)
+        raise InputError(
+            f"there is no {kind} {str(given)!r}; nearest: {nearest}. `egokeras list` shows all; a path to a .py file works too."
+        )
+    return path
+
 
 def names():
     """Recipe name to its file, for all recipes that come with egokeras."""
-    return {path.stem: path for folder in FOLDERS for path in sorted(folder.glob("*.py"))}
+    return shipped("pipelines")
 
 
 def load(recipe):
@@ -161,12 +201,7 @@ def load(recipe):
     Raises:
         InputError: no such recipe, or the file has no `stages()` that returns recipes.
     """
-    path = pathlib.Path(recipe) if str(recipe).endswith(".py") else names().get(str(recipe))
-    if path is None or not path.is_file():
-        known = ", ".join(difflib.get_close_matches(str(recipe), names(), n=3, cutoff=0.4) or names())
-        raise InputError(
-            f"there is no recipe {str(recipe)!r}; nearest: {known}. `egokeras list` shows all; a path to a .py file works too."
-        )
+    path = find("recipe", recipe, names())
     stages = getattr(run_file(path), "stages", None)
     if not callable(stages):
         raise InputError(f"{path} has no function stages(); a recipe file returns a tuple of Recipe from it.")
@@ -174,14 +209,6 @@ def load(recipe):
     if not isinstance(made, tuple) or not made or not all(isinstance(stage, Recipe) for stage in made):
         raise InputError(f"{path}: stages() returned {type(made).__name__}; it must return a tuple of Recipe.")
     return made
-
-
-def run_file(path):
-    """The module in a Python file that the user named; nothing is left beside it, as an import would."""
-    module = types.ModuleType(path.stem, "")
-    module.__file__ = str(path)
-    exec(compile(path.read_text(encoding="utf-8"), path, "exec"), module.__dict__)
-    return module
 
 
 def override(stages, assignment):
@@ -248,7 +275,7 @@ def _alternatives(hint) -> tuple[Any, ...]:
 
 
 def _fit(value, hint) -> Any:
-    """`value` as an instance of a type hint, or _MISFIT; an int serves as a float, one item as a tuple of one."""
+    """`value` as an instance of a type hint, or _MISFIT; an int serves as a float, one item as a tuple of one, words by their commas."""
     if len(_alternatives(hint)) > 1:
         return next((fitted for kind in _alternatives(hint) if (fitted := _fit(value, kind)) is not _MISFIT), _MISFIT)
     origin, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
@@ -259,7 +286,7 @@ def _fit(value, hint) -> Any:
     if origin is float:
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else _MISFIT
     if origin is tuple:
-        items = value if isinstance(value, tuple | list) else (value,)
+        items = value.split(",") if isinstance(value, str) else value if isinstance(value, tuple | list) else (value,)
         fitted = tuple(_fit(item, arguments[0]) for item in items)
         return _MISFIT if any(item is _MISFIT for item in fitted) else fitted
     if origin is collections.abc.Mapping:

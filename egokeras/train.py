@@ -1,7 +1,6 @@
 """Train a recipe: data -> student -> Distiller -> run folder."""
 
 import contextlib
-import csv
 import dataclasses
 import pathlib
 import re
@@ -13,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from egokeras import recipe as recipes
-from egokeras.data import folds as grouping
+from egokeras.data import selection
 from egokeras.data.input_pipeline import batches, default_heads, stream
 from egokeras.data.shards import Shards
 from egokeras.distill import Distiller
@@ -43,13 +42,18 @@ def fit(recipe, run_dir, *, quiet=False):
     keras.mixed_precision.set_global_policy("mixed_float16" if recipe.mixed_precision else "float32")
     shards = open_shards(recipe)
     classes = class_counts(recipe, shards)
-    split_rows(recipe.data, shards)  # a mistake in the data shows before the work begins
+    _, validation_rows = recipe.data.rows(shards)  # a mistake in the data shows before the work begins
+    if recipe.early_stopping is not None and not len(validation_rows):
+        raise InputError(
+            f"early_stopping: {shards.path} has no clips in split {recipe.data.validation!r}; hold some out: data.hold_out=0.2."
+        )
     model = recipe.model.build(classes=classes, frames=shards.shape[0], size=shards.shape[1])
-    write_json(run_dir / "recipe.json", {**recipes.as_json(recipe), "data_sha256": shards.sha256})
+    found = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, shards=str(shards.path.resolve())))  # from any working folder
+    write_json(run_dir / "recipe.json", {**recipes.as_json(found), "data_sha256": shards.sha256})
     write_json(run_dir / "classes.json", {space: shards.classes[space] for space in classes})
     student, source = _student_and_source(recipe, model, shards, run_dir.parent)
     with _plain_errors():
-        train_rows, validation_rows = split_rows(recipe.data, source)
+        train_rows, validation_rows = recipe.data.rows(source)
         _fit(recipe, student, source, train_rows, validation_rows, _callbacks(recipe, run_dir, quiet), quiet)
     save(model, run_dir / "model.keras")
     return model
@@ -76,15 +80,17 @@ def _fit(recipe, student, source, train_rows, validation_rows, callbacks, quiet)
     if len(validation_rows):
         order = tf.data.Dataset.from_tensor_slices(validation_rows).batch(recipe.batch_size)
         validation = batches(source, order, heads)
-    distiller.fit(
+    history = distiller.fit(
         data,
         epochs=recipe.epochs,
         steps_per_epoch=steps,
         validation_data=validation,
-        callbacks=callbacks,
+        callbacks=[_MethodHook(), *callbacks, keras.callbacks.TerminateOnNaN()],
         shuffle=False,
         verbose=int(sys.stdout.isatty() and not quiet),
-    )
+    ).history
+    if not np.isfinite(history["loss"][-1]):
+        raise InputError(f"the loss is not finite in epoch {len(history['loss'])}; give a lower optim.learning_rate or an optim.clip_norm.")
 
 
 def folds(recipe, run_dir):
@@ -95,24 +101,27 @@ def folds(recipe, run_dir):
         run_dir: of the run.
 
     Yields:
-        For every fold the trained student, the shards that it reads, the rows it has not seen and the rows it learned from; nothing where
-        `recipe.folds` is 0 or there are 1,000 clips or more.
+        For every fold the trained student, the shards that it reads, the rows it has not seen and the rows it learned from; fewer folds
+        where there are fewer groups, and nothing where `recipe.folds` is 0 or there are 1,000 clips or more. Every fold trains all
+        epochs: one that stopped early would choose its epoch on the clips that judge it.
     """
     shards = open_shards(recipe)
     classes = class_counts(recipe, shards)
-    if not recipe.folds or sum(map(len, split_rows(recipe.data, shards))) >= FEW_CLIPS:
+    if not recipe.folds or sum(map(len, recipe.data.rows(shards))) >= FEW_CLIPS:
         return
-    fixed = dataclasses.replace(recipe, early_stopping=None)  # a fold must not choose its own epoch on the clips that judge it
     for fold in range(recipe.folds):
         keras.utils.set_random_seed(recipe.seed)
         model = recipe.model.build(classes=classes, frames=shards.shape[0], size=shards.shape[1])
         student, source = _student_and_source(recipe, model, shards, pathlib.Path(run_dir).parent)
-        rows = np.concatenate(split_rows(recipe.data, source))
-        groups = np.where(source.clips["group"][rows] == "", source.clips["video"][rows], source.clips["group"][rows])
-        fold_of = grouping.grouped_folds(groups, source.labels(next(iter(classes)), rows), recipe.folds, recipe.seed)
+        rows = np.concatenate(recipe.data.rows(source))
+        fold_of = selection.grouped_folds(
+            selection.groups(source, rows), source.labels(next(iter(classes)), rows), recipe.folds, recipe.seed
+        )
         train, test = rows[fold_of != fold], rows[fold_of == fold]
+        if not len(train) or not len(test):
+            continue  # fewer groups than folds
         with _plain_errors():
-            _fit(fixed, student, source, train, test[:0], [], quiet=True)
+            _fit(recipe, student, source, train, test[:0], [], quiet=True)
         yield student, source, test, train
 
 
@@ -142,34 +151,6 @@ def class_counts(recipe, shards):
     return counts
 
 
-def split_rows(data, shards):
-    """Rows to train on and rows to validate on, by the settings of a recipe's `Data`."""
-    train = shards.rows(data.train)
-    validation = shards.rows(data.validation) if data.validation in shards.splits else train[:0]
-    if data.videos:
-        chosen = _listed_videos(data.videos)
-        stems = np.array([pathlib.PurePosixPath(video).stem for video in shards.clips["video"]])
-        train, validation = (rows[np.isin(stems[rows], chosen)] for rows in (train, validation))
-    if data.hold_out:
-        groups = shards.clips["video"][train]
-        space = next(iter(shards.classes))
-        fold_of = grouping.grouped_folds(groups, shards.labels(space, train), round(1 / data.hold_out), seed=0)
-        train, validation = train[fold_of != 0], train[fold_of == 0]
-    if not len(train):
-        raise InputError(f"{shards.path}: no clip to train on in split {data.train!r}; check data.train and data.videos.")
-    return train, validation
-
-
-def _listed_videos(path):
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.reader(file))
-    except OSError as error:
-        raise InputError(f"data.videos: {path} cannot be read ({error.strerror}).") from None
-    column = lines[0].index("video_id") if lines and "video_id" in lines[0] else 0
-    return sorted({line[column] for line in lines if line} - {"video_id"})
-
-
 def _student_and_source(recipe, model, shards, runs):
     """What is trained, on what: the whole model on frames, or its head on the cached features of a frozen backbone."""
     backbone = getattr(recipe.model, "backbone", None)
@@ -181,15 +162,21 @@ def _student_and_source(recipe, model, shards, runs):
 def save(model, path):
     """Write a model whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp.keras")
-    model.save(temporary)
-    temporary.replace(path)
+    try:
+        model.save(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class _LearningRate(keras.callbacks.Callback):
-    """Adds the learning rate of the epoch's last step to the logs."""
+    """Adds the learning rate of the epoch, which is constant in it, to the logs."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.rate = float(self.model.optimizer.learning_rate)
 
     def on_epoch_end(self, epoch, logs=None):
-        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        logs["learning_rate"] = self.rate
 
 
 class _Lines(keras.callbacks.Callback):
@@ -203,8 +190,10 @@ class _Lines(keras.callbacks.Callback):
         if now - self.shown < self.SECONDS and epoch + 1 < self.params["epochs"]:
             return
         self.shown = now
-        scores = ", ".join(f"{name.removesuffix('_top1')} {100 * value:.1f}%" for name, value in logs.items() if name.endswith("_top1"))
-        print(f"epoch {epoch + 1}/{self.params['epochs']}: loss {logs['loss']:.3f}, {scores}", flush=True)
+        top1 = {name.removesuffix("_top1"): f"{100 * value:.1f}%" for name, value in sorted(logs.items()) if name.endswith("_top1")}
+        seen = ", ".join(f"{name} {share}" for name, share in top1.items() if not name.startswith("val_"))
+        held_out = ", ".join(f"{name.removeprefix('val_')} {share}" for name, share in top1.items() if name.startswith("val_"))
+        print(f"epoch {epoch + 1}/{self.params['epochs']}: loss {logs['loss']:.3f}, {seen}; held out: {held_out or 'none'}", flush=True)
 
 
 class _MethodHook(keras.callbacks.Callback):
@@ -220,11 +209,9 @@ def _callbacks(recipe, run_dir, quiet):
     lines = [] if quiet or sys.stdout.isatty() else [_Lines()]
     callbacks = [
         *lines,
-        _MethodHook(),
         _LearningRate(),
         keras.callbacks.CSVLogger(run_dir / "history.csv"),
         keras.callbacks.TensorBoard(run_dir / "tensorboard"),
-        keras.callbacks.TerminateOnNaN(),
     ]
     if recipe.early_stopping is not None:
         callbacks.append(keras.callbacks.EarlyStopping("val_loss", patience=recipe.early_stopping, restore_best_weights=True, verbose=1))

@@ -8,10 +8,9 @@ import pathlib
 import subprocess
 import sys
 
-import keras
 import pytest
 
-from egokeras.models import ConvLSTMHead, ConvNet1DHead, LSTMHead
+from egokeras.models import LSTMHead
 
 ROOT = pathlib.Path(__file__).parent.parent
 SCRIPTS = sorted((ROOT / "benchmarks").glob("*.py"))
@@ -84,17 +83,3 @@ def test_training_step_learns_and_forward_does_not(heads):
     losses = [float(calls["train"]()) for _ in range(5)]
     assert losses[-1] < losses[0]
     assert model.get_layer("lstm_bn").moving_mean.numpy().any()  # training mode
-
-
-@pytest.mark.parametrize(
-    ("head", "shape", "expected"),
-    [
-        (LSTMHead(units=50), (20, 1280), 20 * (1280 + 50) * 200 + 50 * 397),
-        (ConvLSTMHead(filters=8), (20, 8, 8, 1280), 20 * 2 * 2 * 16 * (1280 + 8) * 32 + 8 * 397),
-        (ConvNet1DHead(blocks=0, last_filters=10), (20, 1280), 20 * 1280 * 10 + 10 * 397),
-        (ConvNet1DHead(blocks=1), (6, 7), 4 * 3 * 7 * 10 + 2 * 3 * 10 * 10 + 2 * 10 * 100 + 100 * 397),
-    ],
-)
-def test_multiply_adds(heads, head, shape, expected):
-    assert heads.multiply_adds(head.build(feature_shape=shape, classes=heads.CLASSES)) == expected
-    keras.backend.clear_session()

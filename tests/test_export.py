@@ -9,6 +9,7 @@ import pytest
 
 from egokeras import cli, export
 from egokeras.compress.tflite import ConversionError
+from egokeras.data.selection import split_rows
 from egokeras.data.shards import Shards, ShardWriter, table_dtype
 from egokeras.errors import InputError
 from egokeras.export import Export, load, ship, ship_all
@@ -104,11 +105,6 @@ def quick(shipments, run_dir, monkeypatch, tmp_path):
     return copy
 
 
-def keep_only(run_dir, uids):
-    """Let the run have been validated on these clips."""
-    np.savez(run_dir / "predictions.npz", uid=np.array(uids))
-
-
 def test_good_files_pass_with_bounds_on_both_heads(shipments):
     for shipment in shipments:
         gate = shipment.gate
@@ -146,10 +142,8 @@ def test_a_sabotaged_calibration_is_refused_and_leaves_nothing(run_dir, shipment
 
 
 def test_few_clips_are_refused_unless_accepted_and_float32_is_proven(quick, data, monkeypatch):
-    rows = Shards.rows
-    keep_only(quick, data.clips["uid"][data.rows("validation")[:10]])
-    few = data.rows("windows")[:20]
-    monkeypatch.setattr(Shards, "rows", lambda self, split: few if split == "windows" else rows(self, split))
+    rows, kept = Shards.rows, {"validation": 10, "windows": 20}
+    monkeypatch.setattr(Shards, "rows", lambda self, split: rows(self, split)[: kept.get(split)])
     int8, float32 = Export(name="int8", quantization="int8"), Export(name="float32")
     with pytest.raises(
         InputError, match=r"int8 cannot be judged: 10 validation clips and 20 windows of 3 videos are too few: verb may lose"
@@ -162,8 +156,7 @@ def test_few_clips_are_refused_unless_accepted_and_float32_is_proven(quick, data
 
 
 def test_missing_splits_are_named(quick, data, monkeypatch):
-    keep_only(quick, ["nobody"])
-    monkeypatch.setattr(data, "splits", ("train", "validation"))
+    monkeypatch.setattr(data, "splits", ("train",))
     with pytest.raises(
         InputError, match=r"0 validation clips and 0 windows of 0 videos are too few \(none of split validation or windows\)"
     ):
@@ -171,13 +164,22 @@ def test_missing_splits_are_named(quick, data, monkeypatch):
 
 
 def test_held_out_clips_never_calibrate(quick, data, monkeypatch):
-    chosen = data.rows("train")[:100]
-    keep_only(quick, data.clips["uid"][chosen])
+    write_json(quick / "recipe.json", {"data": {"shards": str(data.path), "hold_out": 0.25}})
+    trained, held_out = split_rows(data, hold_out=0.25)
     seen = []
     monkeypatch.setattr(export, "write_calibration", lambda shards, rows, *rest, **settings: seen.append(rows))
     (shipment,) = ship_all([Export(name="int8", quantization="int8")], quick)
-    assert shipment.gate["clips"] == 100
-    np.testing.assert_array_equal(seen[0], data.rows("train")[100:])
+    assert shipment.gate["clips"] == len(held_out) > 0
+    np.testing.assert_array_equal(seen[0], trained)
+
+
+def test_windows_of_trained_videos_do_not_judge(quick, data, monkeypatch):
+    """With several splits, `windows` holds the held-out videos of all of them."""
+    rows, windows = Shards.rows, data.rows("windows")
+    trained = np.concatenate([rows(data, "train"), windows[:100]])
+    monkeypatch.setattr(Shards, "rows", lambda self, split: trained if split == "train" else rows(self, split))
+    (shipment,) = ship_all([Export(name="plain")], quick)
+    assert shipment.gate["windows"] == 300
 
 
 def test_a_file_that_was_not_converted_and_one_that_was(quick, monkeypatch):
@@ -213,7 +215,7 @@ def test_large_splits_are_judged_on_a_part(quick, monkeypatch):
 
 def test_other_data_is_refused(quick):
     write_json(quick / "classes.json", {**CLASSES, "noun": CLASSES["noun"][::-1]})
-    with pytest.raises(InputError, match="other noun classes"):
+    with pytest.raises(InputError, match="noun 0 is"):
         ship(Export(name="plain"), quick)
     write_json(quick / "recipe.json", {"data": {"shards": "gone"}})
     with pytest.raises(InputError, match=r"the data 'gone' is not here; give its folder with --data"):

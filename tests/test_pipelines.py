@@ -41,7 +41,7 @@ def test_table1_settings_are_overrides(epic_noise, tmp_path):
         stages = recipes.override(stages, change)
     model = train.fit(stages[0], tmp_path, quiet=True)
     assert model.output["verb_category"].shape == (None, 13) and "verb" not in model.output
-    trained, held_out = train.split_rows(stages[0].data, epic_noise)
+    trained, held_out = stages[0].data.rows(epic_noise)
     assert len(trained) + len(held_out) == 6 and len(held_out) in (1, 2)
 
 

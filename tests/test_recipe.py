@@ -37,6 +37,7 @@ def test_every_recipe_has_a_docstring_and_loads():
         ("model.backbone.weights=some/file.h5", "model.backbone.weights", "some/file.h5"),
         ("model.backbone.weights=None", "model.backbone.weights", None),
         ("data.heads=verb", "data.heads", ("verb",)),
+        ("data.heads=verb,noun", "data.heads", ("verb", "noun")),
         ("data.heads=('verb','noun')", "data.heads", ("verb", "noun")),
         ("data.augment=Augment", "data.augment", Augment()),
         ("data.shards=2024", "data.shards", "2024"),
@@ -71,6 +72,10 @@ def test_override_of_one_stage(stages):
         ("optim.schedule.first=3", "nothing below None"),
         ("teach.epochs=3", "no field 'teach'"),
         ("mixed_precision=1", "it takes bool"),
+        ("epochs=0", "epochs is 0; it must be at least 1"),
+        ("batch_size=-1", "batch_size is -1"),
+        ("early_stopping=0", "early_stopping is 0"),
+        ("optim.learning_rate=-1", "optim.learning_rate is -1; it must be more than 0"),
     ],
 )
 def test_wrong_overrides_are_named(stages, assignment, message):

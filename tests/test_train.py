@@ -9,10 +9,9 @@ import pytest
 
 import egokeras
 from egokeras import train
-from egokeras.data.folds import grouped_folds
 from egokeras.errors import InputError
 from egokeras.models import AverageHead, ConvNet1DHead, FrameModel, SmallBackbone
-from egokeras.recipe import Data, Optim, Recipe
+from egokeras.recipe import Data, Optim, Recipe, StepDecay
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,16 +108,10 @@ def test_grouped_folds_judge_every_clip_once(recipe, squares, tmp_path):
     assert not list(train.folds(dataclasses.replace(recipe, folds=0), tmp_path))
 
 
-def test_hold_out_and_videos(squares, tmp_path):
-    everything = train.split_rows(Data(), squares)
-    fifth = train.split_rows(Data(hold_out=0.25), squares)
-    assert len(everything[0]) == 160 and len(fifth[0]) + len(fifth[1]) == 160 and 25 <= len(fifth[1]) <= 55
-    assert not set(squares.clips["video"][fifth[0]]) & set(squares.clips["video"][fifth[1]])
-    (tmp_path / "videos.csv").write_text("uid,video_id\n1,v0-0\n2,v5-1\n")
-    rows = np.concatenate(train.split_rows(Data(videos=str(tmp_path / "videos.csv")), squares))
-    assert set(squares.clips["video"][rows]) == {"v0-0", "v5-1"}
-    (tmp_path / "videos.txt").write_text("v1-1\n")
-    assert set(squares.clips["video"][train.split_rows(Data(videos=str(tmp_path / "videos.txt")), squares)[0]]) == {"v1-1"}
+def test_fewer_groups_than_folds_give_fewer_folds(recipe, squares, tmp_path):
+    groups = len(set(squares.clips["group"][np.concatenate(recipe.data.rows(squares))]))
+    folds = list(train.folds(dataclasses.replace(recipe, folds=groups + 1, epochs=1), tmp_path))
+    assert len(folds) == groups and all(len(test) and len(trained) for _, _, test, trained in folds)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +131,26 @@ def test_mistakes_are_named(recipe, tmp_path, changes, message):
     assert not (tmp_path / "model.keras").exists()
 
 
+def test_history_has_the_rate_that_an_epoch_was_trained_with(recipe, tmp_path):
+    schedule = StepDecay(factor=0.1, first=1, every=1)
+    train.fit(dataclasses.replace(recipe, epochs=3, optim=Optim(learning_rate=1e-2, schedule=schedule)), tmp_path, quiet=True)
+    assert [float(row["learning_rate"]) for row in read_csv(tmp_path / "history.csv")] == pytest.approx([1e-2, 1e-3, 1e-4])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optim": Optim(optimizer="sgd", learning_rate=1e30)}, "loss is not finite in epoch 1; give a lower"),
+        ({"early_stopping": 3, "data": {"validation": "exam"}}, "early_stopping: .* has no clips in split 'exam'"),
+    ],
+)
+def test_a_training_that_cannot_end_well_leaves_no_model(recipe, tmp_path, changes, message):
+    changes = changes | {"data": dataclasses.replace(recipe.data, **changes.get("data", {}))}
+    with pytest.raises(InputError, match=message):
+        train.fit(dataclasses.replace(recipe, epochs=2, **changes), tmp_path, quiet=True)
+    assert not (tmp_path / "model.keras").exists()
+
+
 def test_a_damaged_clip_stops_training_with_its_name(recipe, squares, tmp_path):
     import shutil
 
@@ -153,12 +166,12 @@ def test_a_damaged_clip_stops_training_with_its_name(recipe, squares, tmp_path):
         train.fit(damaged, tmp_path, quiet=True)
 
 
-def test_grouped_folds_keep_groups_whole_and_classes_even():
-    random = np.random.default_rng(0)
-    groups = np.repeat(np.arange(40), random.integers(1, 9, 40)).astype(str)
-    labels = random.integers(0, 3, len(groups))
-    folds = grouped_folds(groups, labels, 5, seed=0)
-    assert all(len(set(folds[groups == group])) == 1 for group in set(groups))
-    table = np.array([[np.sum((folds == fold) & (labels == label)) for label in range(3)] for fold in range(5)])
-    assert (abs(table / table.sum(0) - 0.2) < 0.06).all()
-    assert (folds == grouped_folds(groups, labels, 5, seed=0)).all()
+def test_a_model_is_saved_whole_or_not_at_all(tmp_path):
+    class Broken:
+        def save(self, path):
+            path.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError):
+        train.save(Broken(), tmp_path / "model.keras")
+    assert not list(tmp_path.iterdir())

@@ -1,11 +1,13 @@
 """The wheel in an environment of its own: the device side works without TensorFlow and Keras, on Python 3.10 too."""
 
+import json
 import os
 import pathlib
 import runpy
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import av
 import numpy as np
@@ -97,6 +99,15 @@ def test_recipes_are_in_the_wheel(bare):
     question = f"import egokeras, pathlib; print(*[path.name for folder in {folders} for path in folder.iterdir()])"
     names = run(bare / "python", "-c", question).split()
     assert {"demo.py", "int8.py"} <= set(names)
+
+
+def test_a_recipe_runs_by_its_name_from_the_wheel(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    command = [sys.executable, "-m", "egokeras.cli", "describe", "report_lstm", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60 * MINUTES, env=environment, cwd=tmp_path, check=True)
+    assert json.loads(done.stdout)[0]["parameters"]["head"]["trainable"] == 286_547
 
 
 def test_benchmark(bare, tiny):

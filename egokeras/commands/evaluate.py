@@ -6,16 +6,11 @@ import pathlib
 EXAMPLE = "egokeras evaluate runs/report_lstm --confusion pictures"
 TENSORFLOW = True
 
-ROWS = ("shards", "train", "validation", "videos", "hold_out")  # what the recipe says about which clips are trained on
-
 
 def add_arguments(parser):
     parser.add_argument("folder", metavar="RUN", help="a run folder with model.keras")
     parser.add_argument("--data", metavar="SHARDS", help="shards to evaluate on (default: those of the run)")
     parser.add_argument("--split", help="held-out split (default: the clips that the run was validated on)")
-    parser.add_argument(
-        "--train-split", help="split behind the majority baseline, tail and seen groups (default: train, train2 for test2 ...)"
-    )
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="clips at once (default: 16)")
     parser.add_argument("--submission", metavar="FILE", help="also write an EPIC challenge file (.json or .zip)")
     parser.add_argument(
@@ -38,17 +33,20 @@ def run(args):
     from egokeras.files import read_json
     from egokeras.recipe import Data
 
+    _check(args)
     folder = pathlib.Path(args.folder)
     recipe = read_json(folder / "recipe.json")
-    data = Data(**{name: recipe["data"][name] for name in ROWS if name in recipe["data"]})
+    data = Data.of_run(recipe)
     shards = Shards(args.data or data.shards)
-    own = not args.data or shards.sha256 == recipe.get("data_sha256")
-    _check_classes(folder, shards)
+    own = shards.sha256 == recipe.get("data_sha256")
+    shards.check_classes(read_json(folder / "classes.json"))
     model = egokeras.load_model(_existing(folder / "model.keras"))
+    _check_shape(model, shards)
     train_rows, rows = _rows(data, shards, args.split, own)
     metrics, predictions = evaluate_rows(model, shards, rows, train_rows, args.batch_size)
     metrics = {"split": args.split or data.validation, **metrics}
-    _keep(folder, metrics, predictions, own)
+    if own:
+        _keep(folder, metrics, predictions, replace=args.split is None)
     print(json.dumps(metrics, indent=1) if args.json else "\n".join(lines(metrics)))
     if args.submission:
         _submit(args, predictions)
@@ -58,10 +56,8 @@ def run(args):
 
 def _rows(data, shards, split, own):
     """Rows that the run was trained on and rows to judge it by; other data may have no training split, then no majority."""
-    from egokeras.train import split_rows
-
     if own:
-        train, held_out = split_rows(data, shards)
+        train, held_out = data.rows(shards)
         return train, shards.rows(split) if split else held_out
     return shards.rows(data.train) if data.train in shards.splits else [], shards.rows(split or data.validation)
 
@@ -74,27 +70,38 @@ def _existing(path):
     return path
 
 
-def _check_classes(run_dir, shards):
-    """The same number of classes is not enough: ids must mean the same names."""
+def _check(args):
+    """What would only show after the work."""
+    from egokeras import submission
     from egokeras.errors import InputError
-    from egokeras.files import read_json
 
-    for head, names in read_json(run_dir / "classes.json").items():
-        theirs = shards.classes.get(head, ())
-        for number, (name, other) in enumerate(zip(names, theirs, strict=False)):
-            if name != other:
-                found = f"{head} {number} is {name!r} for the model and {other!r} in the shards"
-                raise InputError(f"{run_dir / 'classes.json'}: {found}; prepare the data with the classes of its training.")
+    if args.batch_size < 1:
+        raise InputError(f"--batch-size is {args.batch_size}; give at least 1.")
+    if args.submission:
+        submission.Supervision(**_levels(args))
+        path = pathlib.Path(args.submission)
+        if path.suffix not in (".json", ".zip") or not path.parent.is_dir():
+            raise InputError(f"--submission {path}: give a name that ends in .json or .zip, in a folder that exists.")
+    if args.confusion:
+        pathlib.Path(args.confusion).mkdir(parents=True, exist_ok=True)
 
 
-def _keep(run_dir, metrics, predictions, own):
-    """Store the result if the run has none, or if it replaces one on the run's own data and split; folds stay."""
+def _check_shape(model, shards):
+    from egokeras.errors import InputError
+
+    wanted = tuple(model.input["rgb"].shape[1:])
+    if shards.shape != wanted:
+        raise InputError(f"{shards.path} has clips of {shards.shape}, the model takes {wanted}; prepare the data with --frames and --size.")
+
+
+def _keep(run_dir, metrics, predictions, replace):
+    """Store the result on the run's own data if the run has none, or if it is to `replace` it; folds stay."""
     from egokeras.evaluate import write
     from egokeras.files import read_json
 
     path = run_dir / "metrics.json"
     before = read_json(path) if path.exists() else {}
-    if not before or not (run_dir / "predictions.npz").exists() or (own and before.get("split") == metrics["split"]):
+    if replace or not before or not (run_dir / "predictions.npz").exists():
         folds = {"folds": before["folds"]} if "folds" in before else {}
         write(run_dir, {**metrics, **folds}, predictions)
 
@@ -109,6 +116,9 @@ def lines(metrics):
     for name, heads in metrics["subsets"].items():
         yield f"\n{name} {'groups' if name == 'unseen' else 'classes'}"
         yield from _block(heads)
+    for head, fold in metrics.get("folds", {}).items():
+        majority = f", majority {fold['majority']:.1f}" if "majority" in fold else ""
+        yield f"\n{head} over {len(fold['per_fold'])} grouped folds: {fold['top1']:.1f} ({fold['low']:.1f} to {fold['high']:.1f}){majority}"
 
 
 def _unseen(metrics):
@@ -137,9 +147,13 @@ def _submit(args, predictions):
 
     from egokeras import submission
 
-    pretraining, labels, data = args.supervision
-    submission.write(args.submission, predictions, submission.Supervision(pretraining=pretraining, labels=labels, data=data))
-    print(f"wrote {args.submission}, declared as SLS-{pretraining}-{labels}-{data}; change it with --supervision", file=sys.stderr)
+    submission.write(args.submission, predictions, submission.Supervision(**_levels(args)))
+    declared = "-".join(map(str, args.supervision))
+    print(f"wrote {args.submission}, declared as SLS-{declared}; change it with --supervision", file=sys.stderr)
+
+
+def _levels(args):
+    return dict(zip(("pretraining", "labels", "data"), args.supervision, strict=True))
 
 
 def _draw(folder, predictions, classes):

@@ -4,6 +4,7 @@ import json
 
 EXAMPLE = "egokeras prepare epic100 EPIC_100_train.csv EPIC_100_validation.csv videos/ shards/epic100 --encoding jpeg"
 QUARANTINED = 3
+RESUMES = True
 # Beside the reader's name and paths; each is a field of Preparation.
 OPTIONS = {
     "frames": (int, "N", "frames of a clip (default: 20)"),

@@ -108,7 +108,7 @@ def _train_stage(stage, folder):
     with _step(f"train {stage.name}"):
         model = train.fit(stage, folder)
     shards = train.open_shards(stage)
-    train_rows, held_out = train.split_rows(stage.data, shards)
+    train_rows, held_out = stage.data.rows(shards)
     with _step("evaluate"):
         if len(held_out):
             metrics, predictions = evaluate.evaluate_rows(model, shards, held_out, train_rows)

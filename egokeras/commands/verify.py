@@ -4,12 +4,11 @@ import collections
 import csv
 import json
 import pathlib
+import zipfile
 
 from egokeras.errors import InputError
-from egokeras.files import read_json, sha256
 
 EXAMPLE = "egokeras verify shards/epic100"
-EXCLUSIVE = {"group": ("group", "video"), "video": ("video",), "segment": ()}
 
 
 def add_arguments(parser):
@@ -37,6 +36,8 @@ def findings(path):
     if (path / "index.json").is_file() or list(path.glob("shard-*.npy")):
         yield from _shards(path)
     elif artifacts or (path / "recipe.json").is_file():
+        for file in sorted([*path.rglob("model.keras"), *path.rglob("predictions.npz")]):
+            yield from _archive(file)
         for artifact in artifacts:
             yield from _artifact(artifact)
     else:
@@ -45,19 +46,24 @@ def findings(path):
         )
 
 
-def _artifact(description):
+def _archive(file):
+    """Files of a run that are zip archives, and so hold a checksum of each part."""
     try:
-        files = read_json(description)["files"]
-        for name, promised in files.items():
-            file = description.parent / name
-            if pathlib.PurePath(name).name != name or not file.is_file():
-                yield f"{file} is missing."
-            elif file.stat().st_size != promised["bytes"] or sha256(file) != promised["sha256"]:
-                yield f"{file} was altered after the export; export it again."
+        with zipfile.ZipFile(file) as archive:
+            broken = archive.testzip()
+    except (zipfile.BadZipFile, OSError):
+        broken = "all of it"
+    if broken:
+        yield f"{file} is damaged ({broken}); restore it or train again."
+
+
+def _artifact(description):
+    from egokeras.device.artifact import Artifact
+
+    try:
+        Artifact.open(description)
     except InputError as error:
         yield str(error)
-    except (KeyError, TypeError, AttributeError):
-        yield f"{description} does not list its files with bytes and sha256; export it again."
 
 
 def _shards(path):
@@ -93,12 +99,14 @@ def _counts(path, data):
 
 def _leaks(data):
     """Videos, or groups where they matter, on both sides of a numbering of the splits."""
+    from egokeras.data.segments import EXCLUSIVE, held_out, numbering
+
     for field in EXCLUSIVE[data.index.get("exclusive", "video")]:
         sides = collections.defaultdict(set)
         for value, mask in zip(data.clips[field].tolist(), data.clips["splits"].tolist(), strict=True):
             for bit, split in enumerate(data.splits):
                 if value and mask >> bit & 1:
-                    sides[value, split.lstrip("abcdefghijklmnopqrstuvwxyz")].add(split)
+                    sides[value, numbering(split)].add(split)
         for (value, _), splits in sorted(sides.items()):
-            if len({split.startswith("train") for split in splits}) > 1:
+            if len({held_out(split) for split in splits}) > 1:
                 yield f"{field} {value!r} is in {' and '.join(sorted(splits))}: scores on such a split mean nothing; part the data again."

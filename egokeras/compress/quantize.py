@@ -35,10 +35,11 @@ def write_calibration(shards, rows, labels, path, *, count, seed):
         count, seed: see `pick`.
     """
     rows = rows[pick(labels, count, seed)]
-    clips = np.lib.format.open_memmap(path, mode="w+", dtype=shards.dtype, shape=(len(rows), *shards.shape))
-    for start in range(0, len(rows), CHUNK):
-        clips[start : start + CHUNK] = shards.read(rows[start : start + CHUNK])
-    clips.flush()
+    header = {"descr": np.lib.format.dtype_to_descr(shards.dtype), "fortran_order": False, "shape": (len(rows), *shards.shape)}
+    with open(path, "wb") as file:  # not a memory map: on a full disk that would end the process
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, len(rows), CHUNK):
+            file.write(shards.read(rows[start : start + CHUNK]).tobytes())
 
 
 def representative(path, name):

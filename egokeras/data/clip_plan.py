@@ -70,7 +70,7 @@ def make_plan(annotations, videos, settings):
         numbers.sort(key=lambda number: (clips[number].item.start, number))
         units += [(file, tuple(numbers[at : at + UNIT_CLIPS])) for at in range(0, len(numbers), UNIT_CLIPS)]
     sources = tuple({"file": path.name, "sha256": sha256(path)} for path in annotations.sources if path.is_file())
-    fixed = dataclasses.replace(settings, workers=None, timeout=0)
+    fixed = dataclasses.replace(settings, workers=None, timeout=1)
     sizes = [(name, path and path.relative_to(videos).as_posix(), path and path.stat().st_size) for name, path in files.items()]
     content = [repr(fixed), [repr(clip) for clip in clips], sizes, dict(annotations.classes), sources, shards.FORMAT]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()

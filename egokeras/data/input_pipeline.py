@@ -16,7 +16,7 @@ def load(shards, split, *, heads=(), batch_size=16, shuffle=False, seed=0):
         heads: label spaces wanted as targets; empty is `verb` and `noun` where there are any, else `action`.
         batch_size: clips per batch; the last batch may be smaller.
         shuffle: whether to draw a new order for every pass.
-        seed: of the orders.
+        seed: of the orders, together with TensorFlow's global seed.
 
     Returns:
         `tf.data.Dataset` of `({modality: (batch, *shape)}, {space: (batch,) int32})`; -1 is a clip without that label.

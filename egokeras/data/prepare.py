@@ -29,6 +29,7 @@ from egokeras.progress import track
 __all__ = ["Preparation", "prepare"]
 
 WORK = ".work"
+JOURNAL = "journal.jsonl"
 QUARANTINE = "quarantine.csv"
 NOT_FOUND = "video not found"
 GO_ON = "free some space and run the same command again to go on"
@@ -85,7 +86,8 @@ def _open_work(out, plan):
     work = out / WORK
     record = work / "plan.json"
     if record.exists():
-        if read_json(record) != {"plan": plan.digest}:
+        journal = work / JOURNAL
+        if read_json(record) != {"plan": plan.digest} and journal.exists() and journal.stat().st_size:
             raise InputError(f"{out} holds unfinished work on other annotations, videos or settings; choose another folder or delete it.")
         for left in [*out.glob(".*.*"), *work.glob(".*")]:
             left.unlink()
@@ -125,7 +127,7 @@ class _Journal:
 def _run(plan, settings, out, work):
     """Decode, pack, and write the index."""
     with contextlib.ExitStack() as stack:
-        journal = _Journal(work / "journal.jsonl")
+        journal = _Journal(work / JOURNAL)
         stack.callback(journal.close)
         todo = [unit for unit in range(len(plan.units)) if unit not in journal.results]
         writer = ShardWriter(out, shape=settings.shape, encoding=settings.encoding, shard_bytes=settings.shard_bytes)
@@ -207,8 +209,9 @@ def _read_staged(file, offset, staged):
 
 def _finish(plan, settings, packer, writer, out):
     """Quarantine list, table, index."""
-    failed = sorted(packer.failed.items())
+    failed = _failed(plan, packer)
     if not packer.placed:
+        shutil.rmtree(out / WORK, ignore_errors=True)
         first = plan.clips[failed[0][0]].segment.uid
         raise InputError(f"{out}: none of {len(failed)} clips could be made; the first, {first!r}: {failed[0][1]}; check the videos.")
     with atomic(out / QUARANTINE, "w") as file:
@@ -236,6 +239,16 @@ def _finish(plan, settings, packer, writer, out):
     writer.finish(table, about)
 
 
+def _failed(plan, packer):
+    """(clip, reason) in the order of the plan; of a video whose labelled clips are among them the windows are not listed too."""
+    lost = {plan.clips[clip].segment.video for clip in packer.failed if plan.clips[clip].item.window is None}
+    return [
+        (clip, reason)
+        for clip, reason in sorted(packer.failed.items())
+        if plan.clips[clip].item.window is None or plan.clips[clip].segment.video not in lost
+    ]
+
+
 def _table(plan, placed, splits):
     """`clips.npy`: a record per clip, in the order of the plan."""
     spaces = {space: {name: number for number, name in enumerate(names)} for space, names in plan.annotations.classes.items()}
@@ -252,7 +265,7 @@ def _table(plan, placed, splits):
 
 def _summary(out):
     data = Shards(out)
-    with open(out / QUARANTINE, newline="") as file:
+    with open(out / QUARANTINE, newline="", encoding="utf-8") as file:
         lost = list(csv.DictReader(file))
     return {
         "path": str(out),

@@ -3,16 +3,14 @@
 import collections
 import dataclasses
 import difflib
-import importlib.machinery
 import pathlib
 import random
 import re
-import sys
-import types
 
 from egokeras.data import action_folders, egtea, epic_kitchens, kinetics, segments, tables
 from egokeras.data.segments import Annotations, Segment
 from egokeras.errors import InputError
+from egokeras.files import run_file
 
 READERS = {
     "epic55": epic_kitchens.read_epic55,
@@ -66,10 +64,7 @@ def _own(name, paths):
     file = pathlib.Path(file).resolve()
     if not file.is_file():
         raise InputError(f"{file} does not exist; name the file of your own reader as path/to/my.py:function.")
-    module = types.ModuleType(f"_own_reader_{file.stem}")
-    module.__file__ = str(file)
-    sys.modules[module.__name__] = module  # dataclasses look their module up there
-    importlib.machinery.SourceFileLoader(module.__name__, str(file)).exec_module(module)
+    module = run_file(file)
     if not callable(getattr(module, function, None)):
         there = [known for known, value in vars(module).items() if callable(value) and getattr(value, "__module__", "") == module.__name__]
         raise InputError(f"{file} has no function {function!r}; it has {', '.join(there) or 'none'}.")

@@ -12,6 +12,9 @@ from egokeras.errors import InputError
 SPLIT = re.compile(r"(train|validation|test)[0-9]*")
 SPLIT_IN_NAME = re.compile(r"(?<![a-z])(train|val|dev|test)(?:ing|id|idation)?(?:list|[_-]?(?:split|s)[_-]?)?0*([0-9]*)(?![a-z0-9])")
 
+# What is exclusive to the fields of a segment whose values may lie in one split only.
+EXCLUSIVE = {"group": ("group", "video"), "video": ("video",), "segment": ("uid",)}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Segment:
@@ -57,6 +60,11 @@ class Annotations:
 def held_out(split):
     """Whether a split is for judging (validation, test) rather than for training."""
     return not split.startswith("train")
+
+
+def numbering(split):
+    """What tells apart splits that have nothing to do with one another: `1` of `train1`, or nothing."""
+    return split.lstrip("abcdefghijklmnopqrstuvwxyz")
 
 
 def split_named(name):
@@ -123,7 +131,7 @@ def check(annotations):
     _check_videos(annotations.segments)
     _check_classes(annotations.classes)
     _check_splits(annotations.segments)
-    for field in {"group": ("group", "video"), "video": ("video",), "segment": ("uid",)}[annotations.exclusive]:
+    for field in EXCLUSIVE[annotations.exclusive]:
         _check_leaks(annotations.segments, field)
     return annotations
 
@@ -137,7 +145,8 @@ def _check_span(segment):
 def _check_videos(segments):
     for video in dict.fromkeys(segment.video for segment in segments):
         if not is_inside(video):
-            raise InputError(f"video {video!r} is not a path below the video folder; name it relative to that folder, without '..'.")
+            advice = "name it relative to that folder in plain UTF-8, without '..', backslashes or line breaks"
+            raise InputError(f"video {video!r} is not a path below the video folder; {advice}.")
 
 
 def _check_classes(classes):
@@ -160,7 +169,7 @@ def _check_leaks(segments, field):
     sides = collections.defaultdict(set)
     for segment in segments:
         for split in segment.splits:
-            sides[getattr(segment, field), split.lstrip("abcdefghijklmnopqrstuvwxyz")].add(split)
+            sides[getattr(segment, field), numbering(split)].add(split)
     for (value, _), splits in sides.items():
         if value and len(splits) > 1:
             names = " and ".join(sorted(splits))

@@ -6,6 +6,7 @@ so a folder with an index is complete. Equal work gives equal bytes.
 
 import contextlib
 import hashlib
+import itertools
 import json
 import math
 import pathlib
@@ -234,6 +235,23 @@ class Shards:
         if space not in self.classes:
             raise InputError(f"{self.path} has no labels {space!r}; it has {', '.join(self.classes) or 'none'}.")
         return self.clips[f"label_{space}"][rows]
+
+    def check_classes(self, classes):
+        """Refuse a model that was trained on other classes: ids must mean the same names.
+
+        Args:
+            classes: label space to class names in the order of their ids, as the model has them.
+
+        Raises:
+            InputError: names the first difference.
+        """
+        for space, names in classes.items():
+            theirs = self.classes.get(space, ())
+            pairs = itertools.zip_longest(names, theirs, fillvalue="nothing")
+            for number, (name, other) in enumerate(pairs):
+                if name != other:
+                    found = f"{space} {number} is {name!r} for the model and {other!r} in the shards"
+                    raise InputError(f"{self.path}: {found}; give data with the classes that it was trained on.")
 
     def read(self, rows):
         """Clips of `rows`: (len(rows), *shape), each checked against its checksum.

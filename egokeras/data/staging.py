@@ -62,6 +62,10 @@ class Preparation:
             value = getattr(self, field)
             if value is not None and value < least:
                 raise InputError(f"{field} is {value}; it must be at least {least}.")
+        if self.quality > 100:
+            raise InputError(f"quality is {self.quality}; it must be at most 100.")
+        if not self.timeout > 0:
+            raise InputError(f"timeout is {self.timeout:g} s; give more than 0.")
         if self.encoding == "jpeg" and self.frames * self.size > JPEG_LIMIT:
             found = f"{self.frames} frames of {self.size} pixels"
             raise InputError(f"{found} do not fit one tall JPEG of {JPEG_LIMIT} rows; use encoding 'raw'.")
@@ -111,7 +115,7 @@ def stage(path, items, settings, target):
     Raises:
         InputError: `target` cannot be written.
     """
-    found = _cut_each(path, items, settings)
+    found = _cut_all(path, items, settings)
     try:
         with atomic(target) as file:
             return [_put_down(one, settings, file) for one in found]
@@ -120,14 +124,23 @@ def stage(path, items, settings, target):
         raise InputError(f"{folder}: {error.strerror}; free some space and run the same command again to go on.") from None
 
 
-def _cut_each(path, items, settings):
-    """What `cut` gives, for each item: all in one pass, or one by one so that damage costs only those that it touches."""
+def _cut_all(path, items, settings):
+    """What `cut` gives, for each item, or the reason why it gives nothing."""
     try:
-        return list(cut(_index(path), items, settings))
+        index = _index(path)
     except Exception as error:  # whatever a strange file makes the decoder raise, it is this video's, not the run's, to bear
+        return [_reason(error)] * len(items)
+    return _cut_each(index, items, settings)
+
+
+def _cut_each(index, items, settings):
+    """All items in one pass, or one by one so that damage costs only those that it touches."""
+    try:
+        return list(cut(index, items, settings))
+    except Exception as error:  # as above
         if len(items) == 1:
             return [_reason(error)]
-    return [one for item in items for one in _cut_each(path, [item], settings)]
+    return [one for item in items for one in _cut_each(index, [item], settings)]
 
 
 def _reason(error):

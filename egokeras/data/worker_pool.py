@@ -35,7 +35,8 @@ class Worker:
 
     def give(self, number, task, timeout):
         """Send a task; it is due in `timeout` seconds."""
-        self.pipe.send(task)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a process that died meanwhile is found out as with any task
+            self.pipe.send(task)
         self.task, self.deadline = number, time.monotonic() + timeout
 
     def stop(self):
@@ -97,7 +98,7 @@ def _collect(worker):
     """(number of the task or None, result) of a worker that is due."""
     number = worker.task
     if not worker.pipe.poll():
-        return number, Lost(f"took more than the time limit in a worker process (task {number})")
+        return number, Lost("took more than the time limit in a worker process")
     try:
         kind, result = worker.pipe.recv()
     except (EOFError, ConnectionResetError):

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import pathlib
+import warnings
 
 import keras
 
@@ -87,10 +88,12 @@ class Backbone:
     def _load(self, inner, application, width):
         path = self.weights
         try:
-            source = application(include_top=False, weights=path, input_shape=(None, None, 3), **width)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # that these weights were trained at 224 pixels
+                source = application(include_top=False, weights=path, input_shape=(None, None, 3), **width)
         except Exception as error:
             cure = "give a local .h5 file or weights=None" if path == "imagenet" else "it must fit this network, alpha and Keras version"
-            raise InputError(f"backbone.weights {path!r}: {str(error).splitlines()[0][:200]}; {cure}.") from error
+            raise InputError(f"backbone.weights {path!r}: {str(error).splitlines()[0][:300]}; {cure}.") from error
         inner.set_weights(source.get_weights())
 
     def _freeze(self, model):

@@ -8,6 +8,7 @@ import pytest
 
 from egokeras import cli
 from egokeras.data.shards import ShardWriter, table_dtype
+from egokeras.files import sha256
 
 CLASSES = {"verb": ["take", "put", "wash"], "noun": ["cup", "plate"]}
 
@@ -41,7 +42,7 @@ def run_dir(tmp_path, shards):
     verb.set_weights([np.tile([[0, 2 / 3, 4 / 3]], (3, 1)), np.array([0, -1, -4])])  # 2bv - v^2, largest at v = b
     noun.set_weights([np.zeros((3, 2)), np.array([1, 0])])
     model.save(tmp_path / "model.keras")
-    (tmp_path / "recipe.json").write_text(json.dumps({"data": {"shards": str(shards)}}))
+    (tmp_path / "recipe.json").write_text(json.dumps({"data": {"shards": str(shards)}, "data_sha256": sha256(shards / "index.json")}))
     (tmp_path / "classes.json").write_text(json.dumps(CLASSES))
     return tmp_path
 
@@ -94,8 +95,10 @@ def test_the_default_is_what_the_run_held_out(run_dir, shards, capsys):
     """A recipe that holds out training videos is judged by those, and the majority comes from the rest."""
     from egokeras.data.shards import Shards
 
-    (run_dir / "recipe.json").write_text(json.dumps({"data": {"shards": str(shards), "hold_out": 0.5}}))
+    recipe = {"data": {"shards": str(shards), "hold_out": 0.5}, "data_sha256": sha256(shards / "index.json")}
+    (run_dir / "recipe.json").write_text(json.dumps(recipe))
     assert cli.main(["evaluate", str(run_dir)]) == 0
+    assert cli.main(["evaluate", str(run_dir), "--split", "validation"]) == 0  # of the same name, and not what the run held out
     with np.load(run_dir / "predictions.npz", allow_pickle=False) as stored:
         held_out, trained = set(stored["uid"]), stored["training_verb"].sum()
     assert held_out < set(Shards(shards).clips["uid"][:12])
@@ -106,11 +109,19 @@ def test_other_data_is_scored_without_its_own_training_clips(run_dir, shards, tm
     (run_dir / "recipe.json").write_text(json.dumps({"data": {"shards": "/gone", "train": "train3"}, "data_sha256": "of others"}))
     assert cli.main(["evaluate", str(run_dir), "--data", str(shards)]) == 0
     assert "majority" not in capsys.readouterr().out
+    assert not (run_dir / "predictions.npz").exists()  # an export would judge by clips of other data
 
 
 def test_json_is_the_metrics(run_dir, capsys):
     assert cli.main(["evaluate", str(run_dir), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads((run_dir / "metrics.json").read_text())
+
+
+def _of_longer_clips(run):
+    import keras
+
+    rgb = keras.Input((8, 4, 4, 3), dtype="uint8", name="rgb")
+    keras.Model({"rgb": rgb}, {"verb": keras.layers.GlobalAveragePooling3D(name="verb")(rgb)}).save(run / "model.keras")
 
 
 @pytest.mark.parametrize(
@@ -124,6 +135,12 @@ def test_json_is_the_metrics(run_dir, capsys):
             "verb 1 is 'wash' for the model and 'put'",
         ),
         (lambda run: (run / "recipe.json").unlink(), [], "recipe.json does not exist"),
+        (lambda run: (run / "model.keras").write_text("junk"), [], "model.keras does not exist or is damaged"),
+        (lambda run: None, ["--batch-size", "0"], "--batch-size is 0"),
+        (lambda run: None, ["--submission", "test.csv"], "ends in .json or .zip"),
+        (lambda run: None, ["--submission", "nowhere/test.json"], "in a folder that exists"),
+        (lambda run: None, ["--submission", "test.json", "--supervision", "1", "9", "3"], "supervision level labels is 9"),
+        (_of_longer_clips, [], "has clips of (2, 4, 4, 3), the model takes (8, 4, 4, 3)"),
     ],
 )
 def test_what_cannot_be_evaluated_is_said(run_dir, capsys, prepare, arguments, message):

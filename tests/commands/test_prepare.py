@@ -72,3 +72,56 @@ def test_help_shows_an_example(capsys):
     with pytest.raises(SystemExit):
         cli.main(["prepare", "--help"])
     assert "egokeras prepare epic100" in capsys.readouterr().out
+
+
+def damaged_copies(folder, good):
+    """Copies of a video that are damaged in known ways, by name."""
+    content = good.read_bytes()
+    flipped = bytearray(content)
+    for place in range(len(content) // 10, len(content) * 9 // 10, 97):
+        flipped[place] ^= 0xFF
+    made = {
+        "truncated.mp4": content[: len(content) // 2],
+        "flipped.mp4": bytes(flipped),
+        "empty.mp4": b"",
+        "text.mp4": b"not a video\n" * 99,
+    }
+    for name, payload in made.items():
+        (folder / name).write_bytes(payload)
+    with av.open(str(folder / "audio_only.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=16000, layout="mono")
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), "float32"), format="fltp", layout="mono")
+        silence.sample_rate = 16000
+        for _ in range(20):
+            container.mux(stream.encode(silence))
+        container.mux(stream.encode())
+    return {*made, "audio_only.mp4"}
+
+
+def test_odd_real_videos_decode_and_damaged_ones_are_quarantined(tmp_path, shared_data, capsys):
+    videos, real = tmp_path / "videos", shared_data / "codec_edge"
+    intact = [
+        "decord/video_0.mov",
+        "decord/video_90.mov",
+        "torchcodec/test__resources__h265_video.mp4",
+        "torchcodec/test__resources__nasa_13013.mp4",
+    ]
+    for name in ("fine", "broken"):
+        (videos / name).mkdir(parents=True)
+    for name in intact:
+        shutil.copy(real / name, videos / "fine")
+    shutil.copy(real / "decord" / "corrupted.mp4", videos / "broken")
+    broken = {"corrupted.mp4", *damaged_copies(videos / "broken", real / intact[3])}
+    shutil.copy(real / intact[0], videos / "broken" / "as_good_as_new.mov")
+    arguments = ["prepare", "folders", str(videos), str(videos), str(tmp_path / "out"), "--frames", "4", "--size", "64", "--windows", "0"]
+    assert cli.main(arguments) == 3
+    with open(tmp_path / "out" / "quarantine.csv", newline="") as file:
+        reasons = {row["video"].rpartition("/")[2]: row["reason"] for row in csv.DictReader(file)}
+    assert set(reasons) == broken and all(reasons.values())
+    data = Shards(tmp_path / "out")
+    assert {video.rpartition("/")[2] for video in data.clips["video"]} == {name.rpartition("/")[2] for name in intact} | {
+        "as_good_as_new.mov"
+    }
+    pictures = dict(zip(data.clips["video"], data.read(range(len(data))), strict=True))
+    upright, turned = pictures["fine/video_0.mov"], pictures["fine/video_90.mov"]
+    assert np.abs(upright.astype(int) - turned).mean() < np.abs(upright.astype(int) - np.rot90(turned, axes=(1, 2))).mean()

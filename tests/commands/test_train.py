@@ -46,7 +46,7 @@ def test_own_clips_to_artifact_and_page(clips, tmp_path, monkeypatch, capsys):
     assert "s9_9" in (run / "shards" / "quarantine.csv").read_text()
     page = (run / "report.html").read_text()
     assert "own_clips" in page and "majority" in page
-    assert "majority" in said.out and "p50" in said.out
+    assert "majority" in said.out and "p50" in said.out and "action over 2 grouped folds" in said.out
 
 
 def test_demo_renders_its_own_world(tmp_path, monkeypatch, capsys):

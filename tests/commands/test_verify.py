@@ -1,6 +1,7 @@
 """`egokeras verify`: silent about what is whole, a sentence for each damage."""
 
 import json
+import zipfile
 import zlib
 
 import numpy as np
@@ -79,13 +80,27 @@ def test_artifacts_of_a_run(tmp_path, capsys):
     folder.mkdir(parents=True)
     model = folder / "model.tflite"
     model.write_bytes(b"weights")
-    write_json(folder / "artifact.json", {"files": {"model.tflite": {"sha256": sha256(model), "bytes": 7}}})
+    about = {
+        "format": 1, "name": "int8", "model": "model.tflite", "signature": "serving_default", "quantization": "int8",
+        "files": {"model.tflite": {"sha256": sha256(model), "bytes": 7}},
+        "inputs": {"rgb": {"shape": [1, 2, 8, 8, 3], "dtype": "uint8", "channels": "RGB", "resize": "squash"}},
+        "outputs": {"action": ["x", "y"]}, "sampling": {"rule": "uniform", "frames": 2, "clip_seconds": 1.0},
+    }  # fmt: skip
+    write_json(folder / "artifact.json", about)
     write_json(tmp_path / "run" / "recipe.json", {})
     assert verify(tmp_path / "run", capsys) == (0, []) and verify(folder, capsys) == (0, [])
+    with zipfile.ZipFile(tmp_path / "run" / "model.keras", "w") as archive:
+        archive.writestr("config.json", "layers")
+    assert verify(tmp_path / "run", capsys) == (0, [])
+    whole = (tmp_path / "run" / "model.keras").read_bytes()
+    for damaged, place in ((whole.replace(b"layers", b"lAyers"), "(config.json)"), (whole[:20], "(all of it)")):
+        (tmp_path / "run" / "model.keras").write_bytes(damaged)
+        assert f"model.keras is damaged {place}" in verify(tmp_path / "run", capsys)[1][0]
+    (tmp_path / "run" / "model.keras").unlink()
     model.write_bytes(b"weightz")
     code, findings = verify(tmp_path / "run", capsys)
     assert code == 1 and "model.tflite was altered" in findings[0]
     model.unlink()
     assert "is missing" in verify(folder, capsys)[1][0]
-    write_json(folder / "artifact.json", {"files": {"../../recipe.json": {"sha256": "", "bytes": 0}}})
-    assert "is missing" in verify(folder, capsys)[1][0]
+    write_json(folder / "artifact.json", {**about, "files": {}})
+    assert "files has no entry for the model" in verify(folder, capsys)[1][0]

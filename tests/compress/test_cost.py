@@ -1,9 +1,11 @@
 """Costs against arithmetic on paper."""
 
 import keras
+import pytest
 
 from egokeras import models
 from egokeras.compress.cost import cost
+from egokeras.models import ConvLSTMHead, ConvNet1DHead, LSTMHead
 
 
 def test_small_network_by_hand():
@@ -29,3 +31,17 @@ def test_mobilenet_v2_has_its_published_cost():
     macs = cost(model)["macs"]
     assert abs(macs["backbone"] / 2 - 300e6) < 2e6  # 300 M multiply-adds, Sandler et al. 2018, table 4, classifier left out
     assert macs["head"] == 1280 * 13
+
+
+@pytest.mark.parametrize(
+    ("head", "shape", "expected"),
+    [
+        (LSTMHead(units=50), (20, 1280), 20 * (1280 + 50) * 200 + 50 * 397),
+        (ConvLSTMHead(filters=8), (20, 8, 8, 1280), 20 * 2 * 2 * 16 * (1280 + 8) * 32 + 8 * 397),
+        (ConvNet1DHead(blocks=0, last_filters=10), (20, 1280), 20 * 1280 * 10 + 10 * 397),
+        (ConvNet1DHead(blocks=1), (6, 7), 4 * 3 * 7 * 10 + 2 * 3 * 10 * 10 + 2 * 10 * 100 + 100 * 397),
+    ],
+)
+def test_heads_by_hand(head, shape, expected):
+    assert cost(head.build(feature_shape=shape, classes={"verb": 97, "noun": 300}))["macs"]["whole"] == expected
+    keras.backend.clear_session()

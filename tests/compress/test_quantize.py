@@ -1,6 +1,9 @@
 """Calibration clips: balanced, seeded, and with the full range of pixels."""
 
+import pathlib
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,3 +44,10 @@ def test_written_clips_are_read_as_float_batches_of_one(tmp_path):
     assert len(batches) == 33 and {(batch.shape, batch.dtype.name) for batch in batches} == {((1, 2, 4, 4, 3), "float32")}
     np.testing.assert_array_equal(np.concatenate(batches[1:]), stored[1:])
     assert batches[0].min() == 0 and batches[0].max() == 255 and (batches[0][0] != stored[0]).sum() == 2
+
+
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="Linux's full disk")
+def test_a_full_disk_is_an_error_and_no_crash(monkeypatch):
+    monkeypatch.setattr(Stored, "shape", (2, 64, 64, 3))
+    with pytest.raises(OSError, match="No space left"):
+        write_calibration(Stored(), np.arange(9), np.zeros(9, int), "/dev/full", count=9, seed=0)

@@ -152,6 +152,22 @@ def test_a_worker_that_dies_or_hangs_costs_its_unit(tmp_path, videos, monkeypatc
     assert len(Shards(tmp_path / "out")) == 8
 
 
+def test_no_clip_at_all_leaves_no_work(tmp_path, videos, monkeypatch):
+    monkeypatch.setattr(prepare, "_task", lambda *_: os.abort)
+    with pytest.raises(InputError, match="none of 6 clips could be made; .*SIGABRT"):
+        prepare.prepare(annotated(1), videos, tmp_path / "out", SMALL)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_windows_of_a_lost_video_are_not_listed_beside_its_clips(tmp_path, videos):
+    folder = tmp_path / "videos"
+    shutil.copytree(videos, folder)
+    (folder / "P01.mp4").write_text("not a video")
+    settings = Preparation(frames=2, size=16, workers=1, windows=6)
+    summary = prepare.prepare(annotated(2), folder, tmp_path / "out", settings)
+    assert summary["quarantined"] == 2 and summary["splits"] == {"train": 6, "validation": 4, "windows": 4}
+
+
 SCRIPT = """
 import sys
 from egokeras.data import readers
@@ -214,8 +230,11 @@ def test_another_plan_does_not_mix_in(tmp_path, videos):
     work = tmp_path / "half" / ".work"
     work.mkdir(parents=True)
     (work / "plan.json").write_text(json.dumps({"plan": "other"}))
+    (work / "journal.jsonl").write_text('[0, ["damaged"]]\n')
     with pytest.raises(InputError, match="unfinished work on other"):
         prepare.prepare(annotated(1), videos, tmp_path / "half", SMALL)
+    (work / "journal.jsonl").write_text("")  # nothing done yet: nothing to keep
+    assert prepare.prepare(annotated(1), videos, tmp_path / "half", SMALL)["clips"] == 6
 
 
 def test_disk_and_videos_are_checked_before_work(tmp_path, videos, monkeypatch):
@@ -232,6 +251,9 @@ def test_disk_and_videos_are_checked_before_work(tmp_path, videos, monkeypatch):
         ("rule", "x", "rule 'x' is unknown"),
         ("frames", 0, "frames is 0"),
         ("windows", -1, "windows is -1"),
+        ("quality", 101, "at most 100"),
+        ("timeout", 0, "timeout is 0 s"),
+        ("timeout", float("nan"), "timeout is nan s"),
         ("resize", "stretch", "squash, crop, pad"),
     ],
 )

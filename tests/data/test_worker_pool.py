@@ -41,6 +41,20 @@ def test_lost_tasks_cost_only_themselves():
     assert "out of memory" in found[4].reason and "exit code 7" in found[5].reason
 
 
+def test_a_worker_that_died_without_a_task(monkeypatch):
+    give = worker_pool.Worker.give
+
+    def to_a_dead_one(worker, number, task, timeout):
+        if number == 2:
+            worker.process.kill()
+            worker.process.join()
+        give(worker, number, task, timeout)
+
+    monkeypatch.setattr(worker_pool.Worker, "give", to_a_dead_one)
+    found = dict(worker_pool.results(roots(5), workers=1, timeout=60))
+    assert "SIGKILL" in found.pop(2).reason and found == {number: math.sqrt(number) for number in (0, 1, 3, 4)}
+
+
 def test_memory_limit():
     tasks = [functools.partial(bytes, 10), functools.partial(operator.mul, b"a", 4 << 30)]
     with pytest.raises(MemoryError):

@@ -1,5 +1,7 @@
 """Parameter counts of the report, and what the parts promise."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -83,7 +85,9 @@ def test_normalization_equals_keras_preprocessing(kind):
 
 def test_pretrained_weights_and_freezing(shared_data):
     weights = str(next((shared_data / "weights").glob("*0.35*.h5")))
-    pretrained = models.Backbone(alpha=0.35, weights=weights).build(frames=1, size=96, pool=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        pretrained = models.Backbone(alpha=0.35, weights=weights).build(frames=1, size=96, pool=True)
     reference = keras.applications.MobileNetV2(alpha=0.35, weights=weights, include_top=False, input_shape=(96, 96, 3), pooling="avg")
     image = np.random.default_rng(0).integers(0, 256, (1, 96, 96, 3)).astype("uint8")
     expected = reference(keras.applications.mobilenet_v2.preprocess_input(image.astype("float32")), training=False)

@@ -1,0 +1,29 @@
+"""Files are whole or absent, and errors name the file that was asked for."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from egokeras import files
+
+
+def test_errors_name_the_file_and_leave_nothing(tmp_path):
+    with pytest.raises(OSError) as absent, files.atomic(tmp_path / "nowhere" / "out.bin"):
+        pass
+    assert absent.value.filename == str(tmp_path / "nowhere" / "out.bin")
+    with pytest.raises(OSError) as full, files.atomic(tmp_path / "out.bin"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert full.value.filename == str(tmp_path / "out.bin") and not list(tmp_path.iterdir())
+
+
+def test_text_is_utf_8_whatever_the_locale(root, tmp_path):
+    script = f"from egokeras.files import write_json; write_json({str(tmp_path / 'x.json')!r}, {{'name': 'r\\u00fcckw\\u00e4rts \\u2713'}})"
+    subprocess.run(
+        [sys.executable, "-X", "utf8=0", "-c", script], cwd=root, env={**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}, check=True
+    )
+    assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8")) == {"name": "rückwärts ✓"}
+    assert files.read_json(tmp_path / "x.json") == {"name": "rückwärts ✓"}
