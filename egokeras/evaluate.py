@@ -23,6 +23,7 @@ from egokeras.scores import (
     pair,
     place,
     tail_classes,
+    wilson,
 )
 
 DECIMALS = 4
@@ -209,7 +210,9 @@ def _tops(found):
 
 
 def summarise_folds(folds):
-    """Top-1 over folds: head to mean, 95% t-interval (cut to 0..100), value per fold, and the mean of the majority baseline.
+    """Top-1 over folds: head to mean, 95% interval, value per fold, and the mean of the majority baseline.
+
+    The interval is the wider of the t-interval over folds and Wilson's over all clips: five equal folds are no certainty.
 
     Args:
         folds: the metrics of each fold.
@@ -219,7 +222,8 @@ def summarise_folds(folds):
         results = [fold["heads"][head] for fold in folds if head in fold["heads"]]
         values = [result["top1"] for result in results]
         mean, low, high = interval(values)
-        summary[head] = {"top1": mean, "low": max(0.0, low), "high": min(100.0, high), "per_fold": values}
+        least, most = (100 * bound for bound in wilson(mean / 100, sum(result["clips"] for result in results)))
+        summary[head] = {"top1": mean, "low": max(0.0, min(low, least)), "high": min(100.0, max(high, most)), "per_fold": values}
         if all("majority" in result for result in results):
             summary[head]["majority"] = float(np.mean([result["majority"]["top1"] for result in results]))
     return summary

@@ -51,6 +51,9 @@ class Export:
     def __post_init__(self):
         if self.quantization not in KINDS:
             raise InputError(f"export {self.name!r}: quantization {self.quantization!r} is unknown; it is one of {', '.join(KINDS)}.")
+        if not (0 <= self.min_agreement <= 100 and 0 <= self.max_lost_points <= 100):
+            found = f"max_lost_points {self.max_lost_points:g}, min_agreement {self.min_agreement:g}"
+            raise InputError(f"export {self.name!r}: {found}; give each as a percentage from 0 to 100.")
         if self.calibration_clips < 1:
             raise InputError(f"export {self.name!r}: calibration_clips is {self.calibration_clips}; int8 needs at least 1.")
 

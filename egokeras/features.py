@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import math
 import pathlib
+import shutil
 import tempfile
 import zlib
 
@@ -11,6 +13,7 @@ import numpy as np
 
 import egokeras
 from egokeras.data.shards import Shards, ShardWriter
+from egokeras.errors import InputError
 from egokeras.progress import track
 
 BATCH = 8
@@ -41,6 +44,10 @@ def cached(backbone, shards, folder):
 
 def _extract(backbone, shards, path, key):
     path.mkdir()
+    need, free = len(shards) * 2 * math.prod(backbone.output.shape[1:]), shutil.disk_usage(path).free
+    if need > free:
+        found = f"the features take {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        raise InputError(f"{path.parent}: {found}; free some space, or train on frames with cache_features=False.")
     writer = ShardWriter(path, shape=backbone.output.shape[1:], dtype="float16")
     source = np.setdiff1d(np.arange(len(shards)), shards.rows("windows") if "windows" in shards.splits else [])
     clips = shards.clips[source]

@@ -12,6 +12,9 @@ import types
 
 from egokeras.errors import InputError
 
+UNFINISHED = ".unfinished"
+_locks: list = []  # files whose locks this process holds
+
 
 @contextlib.contextmanager
 def atomic(path, mode="wb"):
@@ -91,3 +94,41 @@ def fresh_folder(path):
             return candidate
         except FileExistsError:
             number += 1
+
+
+def claim_folder(path):
+    """Like `fresh_folder`, but go on in a folder whose owner ended before `finish_folder`: what it prepared is still good.
+
+    While the owner lives it holds a lock, so that two runs of one name never share a folder.
+    """
+    path, number = pathlib.Path(path), 1
+    while True:
+        candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        number += 1
+        made = not candidate.exists()
+        candidate.mkdir(parents=True, exist_ok=True)
+        if (made or (candidate / UNFINISHED).exists()) and _lock(candidate / UNFINISHED):
+            return candidate
+
+
+def finish_folder(path):
+    """Say that the folder that `claim_folder` gave holds a result, which nothing will write over."""
+    (pathlib.Path(path) / UNFINISHED).unlink()
+
+
+def _lock(path):
+    """Hold a lock on a file for as long as this process lives; False if another process has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: every run gets a folder of its own
+        taken = path.exists()
+        path.touch()
+        return not taken
+    file = open(path, "a")  # noqa: SIM115  open is what holds the lock
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return False
+    _locks.append(file)
+    return True

@@ -52,6 +52,11 @@ class Data:
         """Rows of `shards` to train on, and rows to validate on (see `selection.split_rows`)."""
         return split_rows(shards, train=self.train, validation=self.validation, videos=self.videos, hold_out=self.hold_out)
 
+    @property
+    def held_out(self):
+        """What to call the clips that are validated on."""
+        return f"{self.hold_out:.0%} of {self.train}" if self.hold_out else self.validation
+
     @classmethod
     def of_run(cls, record):
         """What the `recipe.json` of a run says about which clips were trained on."""

@@ -140,12 +140,14 @@ def test_an_empty_split_is_refused(shards):
 
 
 def test_folds_are_summarised_with_an_interval():
-    folds = [{"heads": {"action": {"top1": top1, "majority": {"top1": 50.0}}}} for top1 in (60.0, 70.0, 80.0, 90.0, 100.0)]
+    folds = [{"heads": {"action": {"top1": top1, "clips": 30, "majority": {"top1": 50.0}}}} for top1 in (60.0, 70.0, 80.0, 90.0, 100.0)]
     summary = evaluate.summarise_folds(folds)["action"]
     assert summary["per_fold"] == [60, 70, 80, 90, 100]
     assert (summary["top1"], summary["majority"]) == (80, 50)
     assert summary["low"] == pytest.approx(80 - 2.7764 * np.std(summary["per_fold"], ddof=1) / 5**0.5, abs=0.01)
     assert summary["high"] <= 100
+    equal = evaluate.summarise_folds([{"heads": {"action": {"top1": 100.0, "clips": 4}}}] * 4)["action"]
+    assert equal["low"] == pytest.approx(100 * 16 / (16 + 1.96**2), abs=0.1) and equal["high"] == 100  # Wilson's, for 16 of 16
 
 
 def test_written_files_read_back(tmp_path, shards):

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+from egokeras import features
+from egokeras.errors import InputError
 from egokeras.features import cached
 
 
@@ -48,3 +50,10 @@ def test_the_quicker_of_two_trainings_wins(squares, tmp_path, monkeypatch):
 
     monkeypatch.setattr(model, "predict_on_batch", meanwhile)
     assert len(cached(model, squares, tmp_path)) == 220 and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_full_disk_is_said_before_the_work(squares, tmp_path, monkeypatch):
+    monkeypatch.setattr(features.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100}))
+    with pytest.raises(InputError, match="the features take .* cache_features=False"):
+        features.cached(backbone(), squares, tmp_path)
+    assert not list(tmp_path.iterdir())

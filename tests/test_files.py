@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from egokeras import files
+from egokeras.files import claim_folder, finish_folder
 
 
 def test_errors_name_the_file_and_leave_nothing(tmp_path):
@@ -27,3 +28,19 @@ def test_text_is_utf_8_whatever_the_locale(root, tmp_path):
     )
     assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8")) == {"name": "rückwärts ✓"}
     assert files.read_json(tmp_path / "x.json") == {"name": "rückwärts ✓"}
+
+
+CLAIM = "import sys, time; from egokeras.files import claim_folder; print(claim_folder(sys.argv[1]).name, flush=True); time.sleep(30)"
+
+
+def test_a_folder_left_unfinished_is_taken_over_and_one_in_use_is_not(tmp_path, root):
+    owner = subprocess.Popen([sys.executable, "-c", CLAIM, tmp_path / "run"], stdout=subprocess.PIPE, text=True, cwd=root)
+    assert owner.stdout.readline().strip() == "run"
+    assert claim_folder(tmp_path / "run") == tmp_path / "run-2"
+    owner.kill()
+    owner.wait()
+    assert claim_folder(tmp_path / "run") == tmp_path / "run"
+    finish_folder(tmp_path / "run")
+    assert claim_folder(tmp_path / "run") == tmp_path / "run-3"  # run-2 is ours and in use
+    (tmp_path / "mine").mkdir()
+    assert claim_folder(tmp_path / "mine") == tmp_path / "mine-2"  # a folder of somebody else's

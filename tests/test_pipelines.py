@@ -14,7 +14,7 @@ FOLDER = pathlib.Path(__file__).parent.parent / "pipelines"
 
 
 def shrunk(stages, shards, tmp_path):
-    small = [f"data.shards={shards.path}", "model.frames=None", "model.size=None", "epochs=1", "batch_size=4", "folds=0"]
+    small = [f"data.shards={shards.path}", "model.frames=None", "model.size=None", "epochs=1", "batch_size=4", "folds=0", "data.classes={}"]
     if hasattr(stages[-1].model.backbone, "alpha"):
         small += ["model.backbone.weights=None", "model.backbone.alpha=0.35"]
     for change in small:

@@ -39,6 +39,7 @@ def _facts(stage):
     parts = {part.name: _parameters(part) for part in (built.get_layer("backbone"), built.get_layer("head"))}
     return {
         "name": stage.name,
+        "assumed": [] if shards else _assumed(stage, classes, frames, size),
         "inputs": {name: [*tensor.shape[1:], str(tensor.dtype)] for name, tensor in built.input.items()},
         "outputs": {name: list(tensor.shape[1:]) for name, tensor in built.output.items()},
         "parameters": {**parts, "whole": _parameters(built)},
@@ -52,13 +53,19 @@ def _expected_classes(stage):
     return {head: classes[head] for head in heads if head in classes} or {"action": 10}
 
 
+def _assumed(stage, classes, frames, size):
+    """What only the data can tell, and was assumed."""
+    shape = [f"{frames} frames"] * (stage.model.frames is None) + [f"{size} px"] * (stage.model.size is None)
+    return shape + [f"{count} classes of {head}" for head, count in classes.items() if head not in stage.data.classes]
+
+
 def _parameters(part):
     count = part.count_params()
     return {"total": count, "trainable": sum(int(weight.value.shape.num_elements()) for weight in part.trainable_weights)}
 
 
 def _lines(facts):
-    yield facts["name"]
+    yield facts["name"] + (f", assuming {', '.join(facts['assumed'])}; data.shards=FOLDER says better" if facts["assumed"] else "")
     for name, (*shape, dtype) in facts["inputs"].items():
         yield f"  input   {name:16}{' x '.join(map(str, shape))} {dtype}"
     for name, shape in facts["outputs"].items():

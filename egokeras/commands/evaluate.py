@@ -44,7 +44,7 @@ def run(args):
     _check_shape(model, shards)
     train_rows, rows = _rows(data, shards, args.split, own)
     metrics, predictions = evaluate_rows(model, shards, rows, train_rows, args.batch_size)
-    metrics = {"split": args.split or data.validation, **metrics}
+    metrics = {"split": args.split or (data.held_out if own else data.validation), **metrics}
     if own:
         _keep(folder, metrics, predictions, replace=args.split is None)
     print(json.dumps(metrics, indent=1) if args.json else "\n".join(lines(metrics)))

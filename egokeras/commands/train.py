@@ -26,7 +26,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from egokeras import recipe
+    from egokeras import export, recipe
     from egokeras.errors import InputError
 
     if args.recipe and "=" in args.recipe:  # `egokeras train epochs=3` changes the demo, or own_clips with --videos
@@ -37,6 +37,8 @@ def run(args):
     stages = recipe.load(name)
     for change in args.changes:
         stages = recipe.override(stages, change)
+    for export_name in stages[-1].exports:
+        export.load(export_name)  # a misspelt one shows now, not after the training
     run_dir = pathlib.Path(args.runs) / stages[-1].name
     if args.videos:
         return _own_clips(args, stages, run_dir)
@@ -47,13 +49,15 @@ def run(args):
 
 def _recipe(args, stages, run_dir):
     """Train and score; the rest of the road stands at the end of the output."""
+    from egokeras.files import finish_folder
     from egokeras.train import open_shards
 
     for stage in stages:
         open_shards(stage)  # a mistake in the data shows before a run folder is made
-    run_dir = _fresh(run_dir)
+    run_dir = _claim(run_dir)
     _train(stages, run_dir)
     _report(run_dir)
+    finish_folder(run_dir)
     print(f"next: egokeras export {run_dir} int8")
 
 
@@ -62,15 +66,16 @@ def _own_clips(args, stages, run_dir):
 
     name, annotations = ("table", args.annotations) if args.annotations else ("folders", args.videos)
     found = readers.read(name, [pathlib.Path(annotations)], args.group)
-    settings = {"frames": args.frames or 20, "size": args.size or 224}
-    return _road(stages, _fresh(run_dir), found, args.videos, settings, args.accept_untested)
+    settings = {"frames": 20 if args.frames is None else args.frames, "size": 224 if args.size is None else args.size}
+    stages[-1].model.build(classes={"action": 2}, **settings)  # weights that are missing show now, not after hours of decoding
+    return _road(stages, _claim(run_dir), found, args.videos, settings, args.accept_untested, _check_classes)
 
 
 def _demo(args, stages, run_dir):
     from egokeras.data import readers
     from egokeras.data.synthetic import World
 
-    run_dir = _fresh(run_dir)
+    run_dir = _claim(run_dir)
     with _step("render a small kitchen world"):
         world = World.demo().render(run_dir / "world")
     found = readers.read("epic100", [world])
@@ -78,19 +83,38 @@ def _demo(args, stages, run_dir):
     return _road(stages, run_dir, found, world / "videos", settings, args.accept_untested)
 
 
-def _road(stages, run_dir, annotations, videos, settings, accept_untested):
+def _road(stages, run_dir, annotations, videos, settings, accept_untested, check=lambda stages: None):
     """From videos to artifacts, their latency and the page; exit code 1 if an export was refused, 3 if videos were quarantined."""
     from egokeras import recipe
+    from egokeras.commands.prepare import lines
     from egokeras.data.prepare import Preparation, prepare
+    from egokeras.files import finish_folder
 
     with _step("prepare"):
         summary = prepare(annotations, videos, run_dir / "shards", Preparation(**settings))
-        print(", ".join(f"{count} {split}" for split, count in summary["splits"].items()) + f", {summary['quarantined']} quarantined")
+        print("\n".join(lines(summary)))
     stages = recipe.override(stages, f"data.shards={run_dir / 'shards'}")
+    check(stages)
     _train(stages, run_dir)
     refused = _export(stages[-1].exports, run_dir, accept_untested) if stages[-1].exports else 0
     _report(run_dir)
+    finish_folder(run_dir)
     return 1 if refused else QUARANTINED if summary["quarantined"] else 0
+
+
+def _check_classes(stages):
+    """With one's own clips a class without a training clip is a mistake, or was lost to quarantine: no score would be what it seems."""
+    from egokeras.errors import InputError
+    from egokeras.train import class_counts, open_shards
+
+    shards = open_shards(stages[-1])
+    trained, _ = stages[-1].data.rows(shards)
+    for space in class_counts(stages[-1], shards):
+        labels = set(shards.labels(space, trained).tolist())
+        absent = [name for number, name in enumerate(shards.classes[space]) if number not in labels]
+        if absent:
+            found = f"{space} {', '.join(map(repr, absent[:5]))} has no training clip"
+            raise InputError(f"{shards.path}: {found}; see quarantine.csv there, then repair the videos or leave the class out.")
 
 
 def _train(stages, run_dir):
@@ -112,7 +136,7 @@ def _train_stage(stage, folder):
     with _step("evaluate"):
         if len(held_out):
             metrics, predictions = evaluate.evaluate_rows(model, shards, held_out, train_rows)
-            metrics = {"split": stage.data.validation, **metrics}
+            metrics = {"split": stage.data.held_out, **metrics}
             folds = [evaluate.evaluate_rows(student, source, test, seen)[0] for student, source, test, seen in train.folds(stage, folder)]
             if folds:
                 metrics["folds"] = evaluate.summarise_folds(folds)
@@ -152,10 +176,10 @@ def _report(run_dir):
         print(f"page: {report.write(folder)}")
 
 
-def _fresh(run_dir):
-    from egokeras.files import fresh_folder
+def _claim(run_dir):
+    from egokeras.files import claim_folder
 
-    folder = fresh_folder(run_dir)
+    folder = claim_folder(run_dir)
     print(f"run folder: {folder}")
     return folder
 

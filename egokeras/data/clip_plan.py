@@ -3,7 +3,9 @@
 import dataclasses
 import hashlib
 import json
+import math
 import pathlib
+import statistics
 
 from egokeras.data import segments, shards, staging, video_files
 from egokeras.data.segments import Annotations, held_out
@@ -14,6 +16,7 @@ from egokeras.files import sha256
 WINDOWS = "windows"
 UNIT_CLIPS = 16
 JUDGED_CLIPS = 600
+WINDOWS_OF_A_CLIP = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +84,24 @@ def _windows(annotations, files, settings):
     """Unlabelled windows of the held-out videos, for judging exports where labelled clips are few."""
     judged = [segment for segment in annotations.segments if any(held_out(split) for split in segment.splits)]
     total = settings.windows
-    if total is None:
-        total = max(0, JUDGED_CLIPS - sum(bool(segment.labels) for segment in judged))
     groups = {segment.video: segment.group for segment in judged if files[segment.video] is not None}
     training = (segment for segment in annotations.segments if any(not held_out(split) for split in segment.splits))
     durations = [segment.stop - segment.start for segment in training if segment.stop is not None]
+    if total is None:
+        wanted = max(0, JUDGED_CLIPS - sum(bool(segment.labels) for segment in judged))
+        total = min(wanted, _room(judged, groups, durations))
     for name, item in staging.place_windows(list(groups), durations, total, settings.seed):
         yield Clip(segments.Segment(uid=item.uid, video=name, splits=(WINDOWS,), group=groups[name]), item)
+
+
+def _room(judged, videos, durations):
+    """How many windows of these videos are not all the same pictures: two for every stretch of usual length, or ten."""
+    typical = statistics.median(durations) if durations else math.inf
+    ends = dict.fromkeys(videos, 0.0)
+    for segment in judged:
+        if segment.video in ends:
+            ends[segment.video] = max(ends[segment.video], segment.stop or 0.0)
+    return sum(max(WINDOWS_OF_A_CLIP, int(2 * end / typical)) for end in ends.values())
 
 
 def listed(names):

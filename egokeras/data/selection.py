@@ -15,6 +15,8 @@ def split_rows(shards, *, train="train", validation="validation", videos="", hol
         InputError: no such split, a list of videos that cannot be read, or no clip left to train on.
     """
     train_rows = shards.rows(train)
+    if validation not in (*shards.splits, "validation"):  # that one may be absent: then nothing is validated
+        raise InputError(f"data.validation: {shards.path} has no split {validation!r}; it has {', '.join(shards.splits)}.")
     held_out = shards.rows(validation) if validation in shards.splits else train_rows[:0]
     if videos:
         chosen = _listed(videos)

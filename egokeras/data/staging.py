@@ -35,7 +35,8 @@ class Preparation:
         resize: `squash`, `crop` or `pad` (see `video.resize`).
         encoding: `raw`, or `jpeg` (a fifteenth of the size, slower to read, slightly lossy).
         quality: of the JPEG, 1 to 100.
-        windows: unlabelled windows cut from the held-out videos; None fills the labelled held-out clips up to 600.
+        windows: unlabelled windows cut from the held-out videos; None fills the labelled held-out clips up to 600, as far as the
+            videos are long enough for windows that differ.
         shard_bytes: bytes of a shard.
         workers: processes; None is one per processor.
         timeout: seconds that up to 16 clips of one video may take.

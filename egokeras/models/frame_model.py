@@ -50,4 +50,7 @@ def _agreed(field, own, given):
         raise InputError(f"model.{field} is not set and no data says it; give model.{field}=N.")
     if own is not None and given is not None and own != given:
         raise InputError(f"model.{field} is {own} but the shards have {given}; prepare the data with that, or set model.{field}={given}.")
-    return own if given is None else given
+    agreed = own if given is None else given
+    if agreed < 1:
+        raise InputError(f"model.{field} is {agreed}; give at least 1.")
+    return agreed

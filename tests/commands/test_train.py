@@ -38,6 +38,7 @@ def test_own_clips_to_artifact_and_page(clips, tmp_path, monkeypatch, capsys):
     assert code == 3, said.err  # the file that is no video was quarantined
     run = tmp_path / "runs" / "own_clips"
     metrics = json.loads((run / "metrics.json").read_text())
+    assert not (run / ".unfinished").exists()
     assert metrics["heads"]["action"]["majority"]["top1"] > 0 and len(metrics["folds"]["action"]["per_fold"]) == 2
     artifact = json.loads((run / "exports" / "float32" / "artifact.json").read_text())
     assert artifact["outputs"]["action"] == ["blue", "red"] and artifact["inputs"]["rgb"]["shape"] == [1, 8, 32, 32, 3]
@@ -47,6 +48,31 @@ def test_own_clips_to_artifact_and_page(clips, tmp_path, monkeypatch, capsys):
     page = (run / "report.html").read_text()
     assert "own_clips" in page and "majority" in page
     assert "majority" in said.out and "p50" in said.out and "action over 2 grouped folds" in said.out
+
+
+def test_a_class_lost_to_quarantine_stops_the_road(clips, tmp_path, monkeypatch, capsys):
+    import shutil
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(clips, "videos")
+    for path in (tmp_path / "videos" / "blue").iterdir():
+        path.write_text("this is no video")
+    command = [
+        "train",
+        "--videos",
+        "videos",
+        "--frames",
+        "8",
+        "--size",
+        "32",
+        "epochs=1",
+        "model.backbone=SmallBackbone",
+        "folds=0",
+        "exports=()",
+    ]
+    assert cli.main(command) == 1
+    assert "action 'blue' has no training clip; see quarantine.csv" in capsys.readouterr().err
+    assert not list(tmp_path.glob("runs/*/model.keras"))
 
 
 def test_demo_renders_its_own_world(tmp_path, monkeypatch, capsys):
@@ -70,11 +96,14 @@ def test_demo_renders_its_own_world(tmp_path, monkeypatch, capsys):
         (["report_lstm", "data.shards=absent"], "absent is not a finished folder of shards"),
         (["--videos", "absent"], "absent"),
         (["--group", "x"], "go with --videos"),
+        (["--videos", "CLIPS", "model.backbone.weights=absent.h5"], "absent.h5"),
+        (["--videos", "CLIPS", "--frames", "0", "model.backbone=SmallBackbone"], "model.frames is 0; give at least 1"),
+        (["demo", "exports=int9"], "there is no export 'int9'; nearest: int8"),
     ],
 )
-def test_mistakes_end_in_one_sentence_and_no_run_folder(arguments, message, tmp_path, monkeypatch, capsys):
+def test_mistakes_end_in_one_sentence_and_no_run_folder(arguments, message, clips, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["train", *arguments]) == 1
+    assert cli.main(["train", *(str(clips) if argument == "CLIPS" else argument for argument in arguments)]) == 1
     said = capsys.readouterr().err
     assert message in said and "Traceback" not in said and len(said.strip().splitlines()) == 1
     assert not (tmp_path / "runs").exists()

@@ -107,6 +107,7 @@ def test_pretrained_weights_and_freezing(shared_data):
         (lambda: models.ConvNet1DHead(blocks=4).build(feature_shape=(16, 8), classes={"verb": 2}), "head.blocks 4"),
         (lambda: models.ConvLSTMHead().build(feature_shape=(5, 3, 3, 8), classes={"verb": 2}), "head.kernel 4"),
         (lambda: models.FrameModel(frames=20).build(classes={"verb": 2}, frames=16, size=64), "model.frames is 20"),
+        (lambda: models.FrameModel(size=-3).build(classes={"verb": 2}, frames=16), "model.size is -3; give at least 1"),
     ],
 )
 def test_errors_name_the_field_and_the_cure(build, named):
