@@ -1,6 +1,6 @@
 """The export gate's statistics: is the exported file as good as the Keras model, or can these clips not tell?
 
-Every bound is a one-sided 95% bound, the wider of two: the bootstrap over videos, because clips of one video are not
+Every bound is nominally a one-sided 95% bound (with few videos and rare changes it covers somewhat less), the wider of two: the bootstrap over videos, because clips of one video are not
 independent, and Wilson's score bound, because a sample in which nothing changed has no spread to resample. (For such a
 sample Wilson's bound is about the rule of three: 5 clips without a change show nothing, about 270 show "at most 1%".)
 

@@ -7,6 +7,7 @@ import pathlib
 import zipfile
 
 from egokeras.errors import InputError
+from egokeras.files import UNFINISHED
 
 EXAMPLE = "egokeras verify shards/epic100"
 
@@ -36,7 +37,12 @@ def findings(path):
     if (path / "index.json").is_file() or list(path.glob("shard-*.npy")):
         yield from _shards(path)
     elif artifacts or (path / "recipe.json").is_file():
-        for file in sorted([*path.rglob("model.keras"), *path.rglob("predictions.npz")]):
+        trained = (path / "model.keras").is_file() or not (path / "recipe.json").is_file()
+        if not trained or (path / UNFINISHED).exists():
+            yield f"{path} is not finished; run its `egokeras train` again."
+        for index in sorted(path.glob("*/index.json")):
+            yield from _shards(index.parent)
+        for file in sorted([*path.glob("model.keras"), *path.glob("predictions.npz")]):
             yield from _archive(file)
         for artifact in artifacts:
             yield from _artifact(artifact)

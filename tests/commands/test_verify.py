@@ -1,6 +1,7 @@
 """`egokeras verify`: silent about what is whole, a sentence for each damage."""
 
 import json
+import shutil
 import zipfile
 import zlib
 
@@ -88,7 +89,8 @@ def test_artifacts_of_a_run(tmp_path, capsys):
     }  # fmt: skip
     write_json(folder / "artifact.json", about)
     write_json(tmp_path / "run" / "recipe.json", {})
-    assert verify(tmp_path / "run", capsys) == (0, []) and verify(folder, capsys) == (0, [])
+    assert verify(folder, capsys) == (0, [])
+    assert "run is not finished" in verify(tmp_path / "run", capsys)[1][0]
     with zipfile.ZipFile(tmp_path / "run" / "model.keras", "w") as archive:
         archive.writestr("config.json", "layers")
     assert verify(tmp_path / "run", capsys) == (0, [])
@@ -96,7 +98,10 @@ def test_artifacts_of_a_run(tmp_path, capsys):
     for damaged, place in ((whole.replace(b"layers", b"lAyers"), "(config.json)"), (whole[:20], "(all of it)")):
         (tmp_path / "run" / "model.keras").write_bytes(damaged)
         assert f"model.keras is damaged {place}" in verify(tmp_path / "run", capsys)[1][0]
-    (tmp_path / "run" / "model.keras").unlink()
+    (tmp_path / "run" / "model.keras").write_bytes(whole)
+    write(tmp_path / "run" / "shards", quarantined=2)
+    assert "lists 0 clips" in verify(tmp_path / "run", capsys)[1][0]
+    shutil.rmtree(tmp_path / "run" / "shards")
     model.write_bytes(b"weightz")
     code, findings = verify(tmp_path / "run", capsys)
     assert code == 1 and "model.tflite was altered" in findings[0]
