@@ -1,8 +1,9 @@
 """The export gate's statistics: is the exported file as good as the Keras model, or can these clips not tell?
 
-Every bound is nominally a one-sided 95% bound (with few videos and rare changes it covers somewhat less), the wider of two: the bootstrap over videos, because clips of one video are not
-independent, and Wilson's score bound, because a sample in which nothing changed has no spread to resample. (For such a
-sample Wilson's bound is about the rule of three: 5 clips without a change show nothing, about 270 show "at most 1%".)
+Every bound is nominally a one-sided 95% bound (with few videos and rare changes it covers somewhat less), the wider of two:
+the bootstrap over videos, because clips of one video are not independent, and Wilson's score bound, because a sample in which
+nothing changed has no spread to resample. (For such a sample Wilson's bound is about the rule of three: 5 clips without a change
+show nothing, about 270 show "at most 1%".)
 
 Per clip, *agreement* is 1 where both have the same top-1 class. The *loss* of a clip is Keras right less TFLite right, so -1,
 0 or 1, for a clip that has a label; where it has none, what the Keras model itself expects: the probability that it gives to its
