@@ -116,7 +116,7 @@ def run_dir(tmp_path_factory):
             sides[name][f"training_{head}"] = np.bincount(shards.labels(head, train), minlength=len(names))
     training = Training(labels={head: shards.labels(head, train) for head in ("verb", "noun")}, groups=shards.clips["group"][train])
     metrics = {"split": "validation", **score(sides["predictions"], training, shards.clips["group"][rows])}
-    folds = [{"heads": {"verb": {"top1": top1, "majority": {"top1": 31.0}}}} for top1 in (61.2, 66.0, 58.3, 70.1, 64.9)]
+    folds = [{"heads": {"verb": {"top1": top1, "clips": 40, "majority": {"top1": 31.0}}}} for top1 in (61.2, 66.0, 58.3, 70.1, 64.9)]
     write(run, {**metrics, "folds": summarise_folds(folds)}, sides["predictions"])
     np.savez(run / "train_predictions.npz", **sides["train_predictions"])
     for artifact in (_artifact("float32", 1_940_000, 0.0, "pass"), _artifact("int8", 640_000, 1.7, "untested")):
