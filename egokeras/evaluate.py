@@ -229,9 +229,19 @@ def summarise_folds(folds):
     return summary
 
 
-def write(run_dir, metrics, predictions):
-    """Write `metrics.json` and `predictions.npz` into a run folder."""
+def joined(predictions, besides):
+    """Predictions of several folds as one, without the clips of `besides`: of every training clip by a model that never saw it."""
+    names = [name for name in predictions[0] if not name.startswith("training_")]
+    whole = {name: np.concatenate([part[name] for part in predictions]) for name in names}
+    kept = ~np.isin(whole["uid"], besides["uid"])
+    return {name: values[kept] for name, values in whole.items()}
+
+
+def write(run_dir, metrics, predictions, train_predictions=None):
+    """Write `metrics.json`, `predictions.npz` and, where there are any, `train_predictions.npz` into a run folder."""
     run_dir = pathlib.Path(run_dir)
-    with atomic(run_dir / "predictions.npz") as file:
-        np.savez_compressed(file, **predictions)
+    for name, arrays in (("predictions.npz", predictions), ("train_predictions.npz", train_predictions)):
+        if arrays is not None:
+            with atomic(run_dir / name) as file:
+                np.savez_compressed(file, **arrays)
     write_json(run_dir / "metrics.json", metrics)

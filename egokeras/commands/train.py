@@ -137,10 +137,12 @@ def _train_stage(stage, folder):
         if len(held_out):
             metrics, predictions = evaluate.evaluate_rows(model, shards, held_out, train_rows)
             metrics = {"split": stage.data.held_out, **metrics}
-            folds = [evaluate.evaluate_rows(student, source, test, seen)[0] for student, source, test, seen in train.folds(stage, folder)]
+            folds = [evaluate.evaluate_rows(student, source, test, seen) for student, source, test, seen in train.folds(stage, folder)]
+            unseen = None
             if folds:
-                metrics["folds"] = evaluate.summarise_folds(folds)
-            evaluate.write(folder, metrics, predictions)
+                metrics["folds"] = evaluate.summarise_folds([scores for scores, _ in folds])
+                unseen = evaluate.joined([found for _, found in folds], predictions)
+            evaluate.write(folder, metrics, predictions, unseen)
             print("\n".join(lines(metrics)))
         else:
             print(f"no clips in split {stage.data.validation!r}: nothing to score; hold some out with data.hold_out=0.2")

@@ -72,7 +72,7 @@ def labels(held_out, trained, classes, shards, count):
             kind="note",
         )
     ]
-    for title, predictions in (("Held-out clips", held_out), ("Training clips", trained)):
+    for title, predictions in (("Held-out clips", held_out), ("Training clips, each by a fold that has not seen it", trained)):
         if heads(predictions):
             parts += [page.element("h3", title), *_suspects(predictions, classes, shards, count)]
     return parts

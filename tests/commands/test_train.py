@@ -40,6 +40,8 @@ def test_own_clips_to_artifact_and_page(clips, tmp_path, monkeypatch, capsys):
     metrics = json.loads((run / "metrics.json").read_text())
     assert not (run / ".unfinished").exists()
     assert metrics["heads"]["action"]["majority"]["top1"] > 0 and len(metrics["folds"]["action"]["per_fold"]) == 2
+    with np.load(run / "predictions.npz") as held_out, np.load(run / "train_predictions.npz") as trained:
+        assert len(held_out["uid"]) + len(trained["uid"]) == 16 and not set(held_out["uid"]) & set(trained["uid"])
     artifact = json.loads((run / "exports" / "float32" / "artifact.json").read_text())
     assert artifact["outputs"]["action"] == ["blue", "red"] and artifact["inputs"]["rgb"]["shape"] == [1, 8, 32, 32, 3]
     latency = json.loads((run / "latency.json").read_text())
