@@ -9,20 +9,22 @@ import pytest
 from egokeras.compress import tflite
 from egokeras.compress.tflite import KINDS, Conversion, ConversionError, check_builtin, convert
 
-CLIPS = np.random.default_rng(0).integers(0, 256, (12, 4, 24, 24, 3), np.uint8)
+CLIPS = np.random.default_rng(0).integers(0, 256, (12, 8, 24, 24, 3), np.uint8)
 HEADS = {"verb": 3, "noun": 4}
 
 
-@pytest.fixture(scope="module")
-def converted(tmp_path_factory):
-    """A small LSTM model's logits, and its file of every kind from one child process."""
+@pytest.fixture(scope="module", params=["LSTMHead", "ConvLSTMHead", "ConvNet1DHead", "AverageHead"])
+def converted(request, tmp_path_factory):
+    """A small model's logits, with each of the temporal heads, and its file of every kind from one child process."""
     import keras
 
-    from egokeras.models import FrameModel, LSTMHead, SmallBackbone
+    from egokeras import models
 
     keras.utils.set_random_seed(0)
     folder = tmp_path_factory.mktemp("tflite")
-    model = FrameModel(backbone=SmallBackbone(channels=(8, 16)), head=LSTMHead(units=8)).build(classes=HEADS, frames=4, size=24)
+    settings = {"LSTMHead": {"units": 8}, "ConvLSTMHead": {"kernel": 3, "strides": 1}}
+    head = getattr(models, request.param)(**settings.get(request.param, {}))
+    model = models.FrameModel(backbone=models.SmallBackbone(channels=(8, 16)), head=head).build(classes=HEADS, frames=8, size=24)
     model.set_weights([weight * 2 for weight in model.get_weights()])
     model.save(folder / "model.keras")
     np.save(folder / "clips.npy", CLIPS)
@@ -41,7 +43,7 @@ def test_every_kind_answers_by_name(converted, kind, tolerance):
     assert interpreter.get_signature_list() == {"serving_default": {"inputs": ["rgb"], "outputs": ["noun", "verb"]}}
     runner = interpreter.get_signature_runner("serving_default")
     pixels = runner.get_input_details()["rgb"]
-    assert pixels["dtype"] == np.uint8 and pixels["shape"].tolist() == [1, 4, 24, 24, 3]
+    assert pixels["dtype"] == np.uint8 and pixels["shape"].tolist() == [1, 8, 24, 24, 3]
     if kind == "int8":
         assert pixels["quantization"] == (1.0, 0)
     found = [runner(rgb=clip[None]) for clip in CLIPS]
