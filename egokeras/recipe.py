@@ -116,9 +116,15 @@ class Optim:
     clip_norm: float | None = None
 
     def build(self, steps_per_epoch, epochs):
-        """The `keras.optimizers.Optimizer`; its rate is a function of the step alone."""
+        """The `keras.optimizers.Optimizer`; its rate is a function of the step alone.
+
+        Raises:
+            InputError: a weight decay for an optimizer that has none.
+        """
         import keras
 
+        if self.weight_decay and self.optimizer == "adam":
+            raise InputError(f"optim.weight_decay is {self.weight_decay:g}, but adam has none; use optim.optimizer=adamw.")
         rate = self.learning_rate
         if self.schedule is not None:
             rates = [self.learning_rate * self.schedule.at(epoch, epochs) for epoch in range(epochs)]

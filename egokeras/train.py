@@ -38,8 +38,6 @@ def fit(recipe, run_dir, *, quiet=False):
         InputError: the recipe and the data do not fit, or a clip is damaged.
     """
     run_dir = pathlib.Path(run_dir)
-    keras.utils.set_random_seed(recipe.seed)
-    keras.mixed_precision.set_global_policy("mixed_float16" if recipe.mixed_precision else "float32")
     shards = open_shards(recipe)
     classes = class_counts(recipe, shards)
     _, validation_rows = recipe.data.rows(shards)  # a mistake in the data shows before the work begins
@@ -47,7 +45,7 @@ def fit(recipe, run_dir, *, quiet=False):
         raise InputError(
             f"early_stopping: {shards.path} has no clips in split {recipe.data.validation!r}; hold some out: data.hold_out=0.2."
         )
-    model = recipe.model.build(classes=classes, frames=shards.shape[0], size=shards.shape[1])
+    model = _build(recipe, shards, classes)
     found = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, shards=str(shards.path.resolve())))  # from any working folder
     write_json(run_dir / "recipe.json", {**recipes.as_json(found), "data_sha256": shards.sha256})
     write_json(run_dir / "classes.json", {space: shards.classes[space] for space in classes})
@@ -57,6 +55,17 @@ def fit(recipe, run_dir, *, quiet=False):
         _fit(recipe, student, source, train_rows, validation_rows, _callbacks(recipe, run_dir, quiet), quiet)
     save(model, run_dir / "model.keras")
     return model
+
+
+def _build(recipe, shards, classes):
+    """The recipe's model for these clips; equal seeds give equal weights, and the precision is the model's alone."""
+    keras.utils.set_random_seed(recipe.seed)
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_global_policy("mixed_float16" if recipe.mixed_precision else "float32")
+    try:
+        return recipe.model.build(classes=classes, frames=shards.shape[0], size=shards.shape[1])
+    finally:
+        keras.mixed_precision.set_global_policy(before)
 
 
 def _fit(recipe, student, source, train_rows, validation_rows, callbacks, quiet):
@@ -110,8 +119,7 @@ def folds(recipe, run_dir):
     if not recipe.folds or sum(map(len, recipe.data.rows(shards))) >= FEW_CLIPS:
         return
     for fold in range(recipe.folds):
-        keras.utils.set_random_seed(recipe.seed)
-        model = recipe.model.build(classes=classes, frames=shards.shape[0], size=shards.shape[1])
+        model = _build(recipe, shards, classes)
         student, source = _student_and_source(recipe, model, shards, pathlib.Path(run_dir).parent)
         rows = np.concatenate(recipe.data.rows(source))
         fold_of = selection.grouped_folds(

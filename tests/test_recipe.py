@@ -132,5 +132,7 @@ def test_optimizer_follows_the_schedule_step_by_step():
         optimizer.apply([keras.ops.ones(())], [weight])
     assert rates == pytest.approx([1.0] * 10 + [0.1] * 5 + [0.01] * 5)
     assert float(Optim(schedule=Cosine()).build(steps_per_epoch=5, epochs=1).learning_rate) == pytest.approx(1e-3)
+    with pytest.raises(InputError, match="use optim.optimizer=adamw"):
+        Optim(weight_decay=1e-4).build(1, 1)
     assert isinstance(Optim(optimizer="sgd").build(1, 1), keras.optimizers.SGD)
     assert isinstance(Optim(optimizer="adamw").build(1, 1), keras.optimizers.AdamW)

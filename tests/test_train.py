@@ -69,6 +69,15 @@ def test_without_order_the_verb_is_chance(recipe, squares, tmp_path):
     assert accuracy(model, squares, "noun") > 0.9 and accuracy(model, squares, "verb") < 0.75
 
 
+def test_mixed_precision_is_the_models_alone(recipe, squares, tmp_path):
+    import keras
+
+    model = train.fit(dataclasses.replace(recipe, mixed_precision=True, epochs=1), tmp_path, quiet=True)
+    assert model.get_layer("backbone").get_layer("conv_1").compute_dtype == "float16"
+    assert model({"rgb": squares.read([0])})["verb"].dtype == "float32"
+    assert keras.mixed_precision.dtype_policy().name == "float32"
+
+
 def test_equal_seeds_give_equal_weights(recipe, tmp_path):
     short = dataclasses.replace(recipe, epochs=1)
     weights = []

@@ -1,4 +1,4 @@
-"""From shards to batches: `tf.data` of (inputs, targets), in an order that depends on the seed and the position alone."""
+"""From shards to batches: `tf.data` of (inputs, targets); in training, `stream`'s order depends on the seed and the position alone."""
 
 import numpy as np
 import tensorflow as tf

@@ -42,7 +42,7 @@ class Distiller(keras.Model):
     """
 
     def __init__(self, student, method=None, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(dtype=student.dtype_policy, **kwargs)  # Keras scales the loss where the policy is mixed_float16
         self.student = student
         self.method = method or Supervised()
         self.nets = self.method.networks(student)

@@ -117,13 +117,17 @@ def test_inputs_are_chosen_by_name(batch):
         Supervised().terms(net, {}, {"rgb": inputs["features"]}, targets, training=False)
 
 
-def test_mixed_precision_scales_the_loss(batch):
+def test_mixed_precision_of_the_student_scales_the_loss(batch):
     keras.mixed_precision.set_global_policy("mixed_float16")
     try:
-        distiller = Distiller(student())
+        made_under_it, mixed = Distiller(student()), student()
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    for distiller in (made_under_it, Distiller(mixed)):
         distiller.compile(keras.optimizers.Adam(1e-3))
         history = distiller.fit(tf.data.Dataset.from_tensors(batch).repeat(4), epochs=2, verbose=0).history
         assert isinstance(distiller.optimizer, keras.optimizers.LossScaleOptimizer)
         assert np.isfinite(history["loss"]).all() and history["loss"][1] < history["loss"][0]
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
+    plain = Distiller(student())
+    plain.compile("adam")
+    assert not isinstance(plain.optimizer, keras.optimizers.LossScaleOptimizer)
