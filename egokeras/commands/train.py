@@ -1,6 +1,7 @@
 """`egokeras train`: a recipe; the whole road on one's own clips; or, without arguments, the demo on rendered videos."""
 
 import contextlib
+import importlib.util
 import pathlib
 import sys
 import time
@@ -172,6 +173,9 @@ def _export(names, run_dir, accept_untested):
 
 
 def _report(run_dir):
+    if importlib.util.find_spec("matplotlib") is None:
+        print(f"no page: install matplotlib (pip install egokeras[report]), then egokeras report {run_dir}")
+        return
     from egokeras import report
 
     for folder in [path.parent for path in sorted(run_dir.glob("**/recipe.json")) if (path.parent / "model.keras").exists()]:

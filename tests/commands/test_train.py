@@ -1,5 +1,6 @@
 """The whole road through the command line, shrunk: from video files to artifacts, latency and page."""
 
+import importlib.util
 import json
 
 import av
@@ -87,6 +88,9 @@ def test_demo_renders_its_own_world(tmp_path, monkeypatch, capsys):
     assert cli.main(["train", "demo", f"data.shards={shards}", "epochs=1"]) == 0  # as any recipe, on given shards, in a run of its own
     assert (tmp_path / "runs" / "demo-2" / "model.keras").exists()
     assert "next: egokeras export runs/demo-2" in capsys.readouterr().out
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # without matplotlib all but the page is there
+    assert cli.main(["train", "demo", f"data.shards={shards}", "epochs=1"]) == 0
+    assert "no page: install matplotlib" in capsys.readouterr().out and (tmp_path / "runs" / "demo-3" / "metrics.json").exists()
 
 
 @pytest.mark.parametrize(
