@@ -1,4 +1,4 @@
-"""A quarter of the size: weights in int8, activations in float32. For memory, not for speed: convolutions are often slower than in float32."""
+"""A quarter of the size: weights in int8, activations in float32. For memory, not for speed: often slower than float32."""
 
 from egokeras.export import Export
 

@@ -5,7 +5,8 @@ egokeras train
 
 from egokeras.data.transforms import Augment
 from egokeras.models import ConvNet1DHead, FrameModel, SmallBackbone
-from egokeras.recipe import Cosine, Data, Optim, Recipe
+from egokeras.optim import Cosine, Optim
+from egokeras.recipe import Data, Recipe
 
 
 def stages():

@@ -6,7 +6,8 @@ FOLDER holds a folder of videos per class. Without a network give the weights: m
 """
 
 from egokeras.models import Backbone, ConvNet1DHead, FrameModel
-from egokeras.recipe import Optim, Recipe
+from egokeras.optim import Optim
+from egokeras.recipe import Recipe
 
 
 def stages():

@@ -8,7 +8,8 @@ Published there: 12.00 / 35.95 / 58.30 % (top-1/3/5), below the 23.07 / 61.86 / 
 """
 
 from egokeras.models import Backbone, ConvLSTMHead, FrameModel
-from egokeras.recipe import Data, Optim, Recipe, StepDecay
+from egokeras.optim import Optim, StepDecay
+from egokeras.recipe import Data, Recipe
 
 
 def stages():

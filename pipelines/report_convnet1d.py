@@ -10,7 +10,8 @@ Published in its Table 2 (all of EPIC-100): verbs 18.80 / 43.49 / 55.47 %, nouns
 """
 
 from egokeras.models import Backbone, ConvNet1DHead, FrameModel
-from egokeras.recipe import Data, Optim, Recipe, StepDecay
+from egokeras.optim import Optim, StepDecay
+from egokeras.recipe import Data, Recipe
 
 
 def stages():

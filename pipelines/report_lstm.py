@@ -8,7 +8,8 @@ Published there: 7.11 / 21.26 / 31.58 % (top-1/3/5), below the 23.07 / 61.86 / 8
 """
 
 from egokeras.models import Backbone, FrameModel, LSTMHead
-from egokeras.recipe import Data, Optim, Recipe, StepDecay
+from egokeras.optim import Optim, StepDecay
+from egokeras.recipe import Data, Recipe
 
 
 def stages():

@@ -15,7 +15,7 @@ ROWS = [
     ["features", "scores"],
     ["recipe"],
     ["compress", "data", "device", "distill", "models"],
-    ["accelerator", "labels", "layers", "losses", "metrics", "progress"],
+    ["accelerator", "layers", "losses", "metrics", "optim", "progress"],
     ["files"],
     ["errors"],
 ]

@@ -11,7 +11,8 @@ import egokeras
 from egokeras import train
 from egokeras.errors import InputError
 from egokeras.models import AverageHead, ConvNet1DHead, FrameModel, SmallBackbone
-from egokeras.recipe import Data, Optim, Recipe, StepDecay
+from egokeras.optim import Optim, StepDecay
+from egokeras.recipe import Data, Recipe
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

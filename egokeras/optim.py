@@ -1,0 +1,87 @@
+"""Optimizers and how the learning rate falls, as frozen dataclasses."""
+
+import dataclasses
+import math
+import typing
+
+from egokeras.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepDecay:
+    """The learning rate times `factor` at epoch `first` and every `every` epochs after it (the report, section 2.4).
+
+    Attributes:
+        rule: `plain` decays at first, first + every, first + 2 every ...; `repo` follows the report's code, which decays at
+            `first` and then at the multiples of `every`.
+    """
+
+    factor: float = 0.2
+    first: int = 35
+    every: int = 20
+    rule: typing.Literal["plain", "repo"] = "plain"
+
+    def at(self, epoch, epochs):
+        """Factor on the learning rate in `epoch` (from 0) of `epochs`."""
+        if epoch < self.first:
+            return 1.0
+        extra = (epoch - self.first) // self.every if self.rule == "plain" else epoch // self.every - self.first // self.every
+        return self.factor ** (1 + extra)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cosine:
+    """From the full learning rate to zero along half a cosine."""
+
+    def at(self, epoch, epochs):
+        """Factor on the learning rate in `epoch` (from 0) of `epochs`."""
+        return 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optim:
+    """Optimizer and learning rate.
+
+    Attributes:
+        optimizer: `adam`, `adamw` or `sgd`.
+        learning_rate: at the start.
+        schedule: how it falls, or None.
+        momentum: of `sgd`.
+        weight_decay: decoupled, of `adamw` and `sgd`.
+        clip_norm: largest norm of each weight's gradient, or None.
+    """
+
+    optimizer: typing.Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: float = 1e-3
+    schedule: StepDecay | Cosine | None = None
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+
+    def __post_init__(self):
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"optim.learning_rate is {self.learning_rate:g}; it must be more than 0.")
+
+    def build(self, steps_per_epoch, epochs):
+        """The `keras.optimizers.Optimizer`; its rate is a function of the step alone.
+
+        Raises:
+            InputError: a weight decay for an optimizer that has none.
+        """
+        import keras
+
+        if self.weight_decay and self.optimizer == "adam":
+            raise InputError(f"optim.weight_decay is {self.weight_decay:g}, but adam has none; use optim.optimizer=adamw.")
+        rate = self.learning_rate
+        if self.schedule is not None:
+            rates = [self.learning_rate * self.schedule.at(epoch, epochs) for epoch in range(epochs)]
+            changes = [epoch for epoch in range(1, epochs) if rates[epoch] != rates[epoch - 1]]
+            boundaries = [epoch * steps_per_epoch - 1 for epoch in changes]  # a rate holds up to its boundary, that step included
+            steps = [rates[0], *(rates[epoch] for epoch in changes)]
+            rate = keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, steps) if changes else rates[0]
+        common = {"learning_rate": rate, "clipnorm": self.clip_norm}
+        if self.optimizer == "sgd":
+            return keras.optimizers.SGD(momentum=self.momentum, weight_decay=self.weight_decay or None, **common)
+        if self.optimizer == "adamw":
+            return keras.optimizers.AdamW(weight_decay=self.weight_decay, **common)
+        return keras.optimizers.Adam(**common)
