@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -85,15 +86,7 @@ def sha256(path):
 
 def fresh_folder(path):
     """Create and return `path`, or `path-2`, `path-3` ... if it exists: results are never overwritten."""
-    path = pathlib.Path(path)
-    number = 1
-    while True:
-        candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
-        try:
-            candidate.mkdir(parents=True)
-            return candidate
-        except FileExistsError:
-            number += 1
+    return next(candidate for candidate in _numbered(path) if _made(candidate))
 
 
 def claim_folder(path):
@@ -101,14 +94,7 @@ def claim_folder(path):
 
     While the owner lives it holds a lock, so that two runs of one name never share a folder.
     """
-    path, number = pathlib.Path(path), 1
-    while True:
-        candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
-        number += 1
-        made = not candidate.exists()
-        candidate.mkdir(parents=True, exist_ok=True)
-        if (made or (candidate / UNFINISHED).exists()) and _lock(candidate / UNFINISHED):
-            return candidate
+    return next(candidate for candidate in _numbered(path) if _lock(candidate / UNFINISHED, new=_made(candidate)))
 
 
 def finish_folder(path):
@@ -116,19 +102,39 @@ def finish_folder(path):
     (pathlib.Path(path) / UNFINISHED).unlink()
 
 
-def _lock(path):
-    """Hold a lock on a file for as long as this process lives; False if another process has it."""
+def _numbered(path):
+    path = pathlib.Path(path)
+    yield path
+    yield from (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+
+
+def _made(folder):
+    """Whether the folder was not there and is now."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _lock(path, new):
+    """Hold a lock on a file, made if `new`, for as long as this process lives; False if it is not there or another process has it."""
     try:
         import fcntl
     except ImportError:  # Windows: every run gets a folder of its own
-        taken = path.exists()
-        path.touch()
-        return not taken
-    file = open(path, "a")  # noqa: SIM115  open is what holds the lock
+        if new:
+            path.touch()
+        return new
+    try:
+        file = open(path, "a" if new else "r+")  # noqa: SIM115  open is what holds the lock
+    except FileNotFoundError:
+        return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):  # else its owner finished just now
+            _locks.append(file)
+            return True
     except OSError:
-        file.close()
-        return False
-    _locks.append(file)
-    return True
+        pass
+    file.close()
+    return False

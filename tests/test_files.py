@@ -44,3 +44,22 @@ def test_a_folder_left_unfinished_is_taken_over_and_one_in_use_is_not(tmp_path, 
     assert claim_folder(tmp_path / "run") == tmp_path / "run-3"  # run-2 is ours and in use
     (tmp_path / "mine").mkdir()
     assert claim_folder(tmp_path / "mine") == tmp_path / "mine-2"  # a folder of somebody else's
+
+
+def test_a_folder_that_is_finished_between_the_look_and_the_lock_is_left_alone(tmp_path, monkeypatch):
+    import fcntl
+
+    folder = claim_folder(tmp_path / "run")
+    while files._locks:
+        files._locks.pop().close()  # as if its owner had ended
+    lock = fcntl.flock
+
+    def finished_first(file, how):
+        finish_folder(folder)
+        lock(file, how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", finished_first)
+        assert not files._lock(folder / files.UNFINISHED, new=False)
+    assert not files._lock(folder / files.UNFINISHED, new=False)
+    assert claim_folder(tmp_path / "run") == tmp_path / "run-2"

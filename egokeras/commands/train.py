@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import pathlib
+import shutil
 import sys
 import time
 
@@ -11,6 +12,7 @@ EXAMPLE = """egokeras train report_convnet1d data.shards=epic100_shards optim.le
          egokeras train                          (the demo)"""
 TENSORFLOW = True
 QUARANTINED = 3
+RESULTS = ("model.keras", "metrics.json", "predictions.npz", "train_predictions.npz", "latency.json", "report.html")
 
 
 def add_arguments(parser):
@@ -183,10 +185,14 @@ def _report(run_dir):
 
 
 def _claim(run_dir):
+    """A folder for the run. One that was left unfinished keeps its videos and shards, but no result of another model."""
     from egokeras.files import claim_folder
 
     folder = claim_folder(run_dir)
     print(f"run folder: {folder}")
+    shutil.rmtree(folder / "exports", ignore_errors=True)
+    for name in RESULTS:
+        (folder / name).unlink(missing_ok=True)
     return folder
 
 

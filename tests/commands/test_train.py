@@ -80,9 +80,13 @@ def test_a_class_lost_to_quarantine_stops_the_road(clips, tmp_path, monkeypatch,
 
 def test_demo_renders_its_own_world(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "demo" / "exports" / "int8").mkdir(parents=True)  # of a run that ended before its time
+    for left in (".unfinished", "latency.json"):
+        (tmp_path / "runs" / "demo" / left).touch()
     monkeypatch.setattr(World, "demo", World.tiny)
     assert cli.main(["train", "epochs=1", "exports=()"]) == 0
     assert (tmp_path / "runs" / "demo" / "report.html").exists()
+    assert not any((tmp_path / "runs" / "demo" / left).exists() for left in (".unfinished", "latency.json", "exports"))
     assert len(list((tmp_path / "runs" / "demo" / "world" / "videos").glob("*.mp4"))) == 3
     shards = tmp_path / "runs" / "demo" / "shards"
     assert cli.main(["train", "demo", f"data.shards={shards}", "epochs=1"]) == 0  # as any recipe, on given shards, in a run of its own
