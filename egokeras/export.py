@@ -144,7 +144,7 @@ class _Run:
         self.model = egokeras.load_model(path / "model.keras")
         classes = read_json(path / "classes.json")
         self.classes = {head: names for head, names in classes.items() if head in self.model.output}
-        self._check()
+        self.shards.check_fits(self.model, self.classes)
         self.train, validation = Data.of_run(self.recipe).rows(self.shards)
         windows = self.shards.rows("windows") if "windows" in self.shards.splits else validation[:0]
         video = self.shards.clips["video"]
@@ -156,13 +156,6 @@ class _Run:
         unlabelled = np.full(len(windows), -1, np.int32)
         self.labels = {head: np.concatenate([self.shards.labels(head, validation), unlabelled]) for head in self.classes}
         self.logits = self._logits(lambda clips: self.model.predict_on_batch({INPUT: clips}), "Keras")
-
-    def _check(self):
-        shape = {tensor.name: tuple(tensor.shape[1:]) for tensor in self.model.inputs}[INPUT]
-        if self.shards.shape != shape:
-            found = self.shards.shape
-            raise InputError(f"{self.shards.path} has clips of {found}, the model takes {shape}; give the data it was trained on.")
-        self.shards.check_classes(self.classes)
 
     def _logits(self, predict, label):
         """Logits by head, (clips, classes) float32, for the gate's clips; a few clips are in memory at a time."""

@@ -39,9 +39,8 @@ def run(args):
     data = Data.of_run(recipe)
     shards = Shards(args.data or data.shards)
     own = shards.sha256 == recipe.get("data_sha256")
-    shards.check_classes(read_json(folder / "classes.json"))
-    model = egokeras.load_model(_existing(folder / "model.keras"))
-    _check_shape(model, shards)
+    model = egokeras.load_model(folder / "model.keras")
+    shards.check_fits(model, read_json(folder / "classes.json"))
     train_rows, rows = _rows(data, shards, args.split, own)
     metrics, predictions = evaluate_rows(model, shards, rows, train_rows, args.batch_size)
     metrics = {"split": args.split or (data.held_out if own else data.validation), **metrics}
@@ -62,14 +61,6 @@ def _rows(data, shards, split, own):
     return shards.rows(data.train) if data.train in shards.splits else [], shards.rows(split or data.validation)
 
 
-def _existing(path):
-    from egokeras.errors import InputError
-
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; `egokeras train` makes it.")
-    return path
-
-
 def _check(args):
     """What would only show after the work."""
     from egokeras import submission
@@ -84,14 +75,6 @@ def _check(args):
             raise InputError(f"--submission {path}: give a name that ends in .json or .zip, in a folder that exists.")
     if args.confusion:
         pathlib.Path(args.confusion).mkdir(parents=True, exist_ok=True)
-
-
-def _check_shape(model, shards):
-    from egokeras.errors import InputError
-
-    wanted = tuple(model.input["rgb"].shape[1:])
-    if shards.shape != wanted:
-        raise InputError(f"{shards.path} has clips of {shards.shape}, the model takes {wanted}; prepare the data with --frames and --size.")
 
 
 def _keep(run_dir, metrics, predictions, replace):

@@ -236,15 +236,19 @@ class Shards:
             raise InputError(f"{self.path} has no labels {space!r}; it has {', '.join(self.classes) or 'none'}.")
         return self.clips[f"label_{space}"][rows]
 
-    def check_classes(self, classes):
-        """Refuse a model that was trained on other classes: ids must mean the same names.
+    def check_fits(self, model, classes):
+        """Refuse a model of other clips, or of other classes: ids must mean the same names.
 
         Args:
+            model: a `keras.Model` with an input named like the modality.
             classes: label space to class names in the order of their ids, as the model has them.
 
         Raises:
             InputError: names the first difference.
         """
+        wanted = tuple(model.input[self.modality].shape[1:])
+        if self.shape != wanted:
+            raise InputError(f"{self.path} has clips of {self.shape}, the model takes {wanted}; give data like that it was trained on.")
         for space, names in classes.items():
             theirs = self.classes.get(space, ())
             pairs = itertools.zip_longest(names, theirs, fillvalue="nothing")
