@@ -6,10 +6,10 @@ import math
 import pathlib
 import shutil
 import tempfile
-import zlib
 
 import keras
 import numpy as np
+from zlib_ng.zlib_ng import crc32
 
 import egokeras
 from egokeras.data.shards import Shards, ShardWriter
@@ -55,7 +55,7 @@ def _extract(backbone, shards, path, key):
         features = np.asarray(backbone.predict_on_batch({"rgb": shards.read(source[start : start + BATCH])})).astype("float16")
         for clip, feature in zip(clips[start : start + BATCH], features, strict=True):
             clip["shard"], clip["offset"], clip["size"] = writer.append(feature)
-            clip["checksum"] = zlib.crc32(feature)
+            clip["checksum"] = crc32(feature)
     kept = ("classes", "splits", "exclusive", "sampling", "clip_seconds", "quarantined")
     writer.finish(clips, {"modality": "features", **{name: shards.index.get(name) for name in kept}, "made_from": key})
 

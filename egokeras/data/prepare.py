@@ -13,9 +13,9 @@ import pathlib
 import shutil
 import statistics
 import sys
-import zlib
 
 import numpy as np
+from zlib_ng.zlib_ng import crc32
 
 from egokeras.data import clip_plan, forecast, shards, staging, worker_pool
 from egokeras.data.forecast import AHEAD
@@ -202,7 +202,7 @@ def _read_staged(file, offset, staged):
     with contextlib.suppress(FileNotFoundError), open(file, "rb") as stream:
         stream.seek(offset)
         payload = stream.read(staged.size)
-        if zlib.crc32(payload) == staged.checksum and len(payload) == staged.size:
+        if crc32(payload) == staged.checksum and len(payload) == staged.size:
             return np.frombuffer(payload, np.uint8)
     raise InputError(f"{file} was altered after it was written; delete {file.parent.parent} and run the same command again.")
 

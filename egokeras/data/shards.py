@@ -12,9 +12,9 @@ import math
 import pathlib
 import struct
 import typing
-import zlib
 
 import numpy as np
+from zlib_ng.zlib_ng import crc32
 
 import egokeras
 from egokeras.errors import InputError
@@ -271,7 +271,7 @@ class Shards:
             if self.index["encoding"] == "raw":
                 clip[...] = payload[0]
                 payload = clip
-            whole = zlib.crc32(payload) == checksum
+            whole = crc32(payload) == checksum
             if not whole or (self.index["encoding"] == "jpeg" and not _decode_jpeg(payload, clip)):
                 file = self.path / self.index["shards"][shard]["file"]
                 raise InputError(f"{file}: clip {str(record['uid'])!r} was altered after it was written; restore the file or {AGAIN}.")

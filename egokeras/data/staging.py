@@ -8,10 +8,10 @@ import itertools
 import math
 import os
 import pathlib
-import zlib
 
 import cv2
 import numpy as np
+from zlib_ng.zlib_ng import crc32
 
 from egokeras.data import clip_sampling, shards, video, worker_pool
 from egokeras.data.video import VideoError
@@ -158,7 +158,7 @@ def _put_down(one, settings, file):
     start, stop, clip = one
     payload = memoryview(shards.encode_jpeg(clip, settings.quality) if settings.encoding == "jpeg" else clip).cast("B")
     file.write(payload)
-    return Staged(start, stop, len(payload), zlib.crc32(payload))
+    return Staged(start, stop, len(payload), crc32(payload))
 
 
 @functools.lru_cache(maxsize=2)
@@ -180,7 +180,7 @@ def cut(index, items, settings):
     for number, item in enumerate(items):
         start, stop = _window(index.duration, *item.window) if item.window else (item.start, item.stop)
         shown = index.span(start, stop)
-        rng = np.random.default_rng([settings.seed, zlib.crc32(item.uid.encode())])
+        rng = np.random.default_rng([settings.seed, crc32(item.uid.encode())])
         for row, frame in enumerate(clip_sampling.RULES[settings.rule](len(shown), settings.frames, rng).tolist()):
             wanted[shown.start + frame].append((number, row))
         spans.append((start, index.duration if stop is None else stop))
