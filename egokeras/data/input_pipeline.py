@@ -1,10 +1,21 @@
-"""From shards to batches: `tf.data` of (inputs, targets); in training, `stream`'s order depends on the seed and the position alone."""
+"""From shards to batches: `tf.data` of (inputs, targets), in an order that depends on the seed and the position alone."""
+
+import itertools
+import threading
+import weakref
 
 import numpy as np
 import tensorflow as tf
 
 from egokeras.data.shards import Shards
 from egokeras.errors import InputError
+
+ALIGNMENT = 64  # bytes; TensorFlow copies arrays that begin elsewhere
+READERS = 2  # batches of raw clips read at once; more gain nothing and hold memory
+PREFETCH = 2  # batches waiting for the model
+IN_FLIGHT = READERS + PREFETCH + 2  # and one with the model, one on its way back; made at once, so that memory does not creep up later
+# `tf.random.experimental.index_shuffle` puts this number before a seed; given many seeds at once, it puts it in the wrong place.
+SHUFFLE_SEED = 498247692
 
 
 def load(shards, split, *, heads=(), batch_size=16, shuffle=False, seed=0):
@@ -16,7 +27,7 @@ def load(shards, split, *, heads=(), batch_size=16, shuffle=False, seed=0):
         heads: label spaces wanted as targets; empty is `verb` and `noun` where there are any, else `action`.
         batch_size: clips per batch; the last batch may be smaller.
         shuffle: whether to draw a new order for every pass.
-        seed: of the orders, together with TensorFlow's global seed.
+        seed: of the orders; they depend on it and on the number of the pass alone.
 
     Returns:
         `tf.data.Dataset` of `({modality: (batch, *shape)}, {space: (batch,) int32})`; -1 is a clip without that label.
@@ -30,53 +41,109 @@ def load(shards, split, *, heads=(), batch_size=16, shuffle=False, seed=0):
     if not shuffle:
         return batches(shards, tf.data.Dataset.from_tensor_slices(rows).batch(batch_size), heads)
 
-    def one_pass(draw):
-        positions = tf.data.Dataset.range(len(rows))
-        return positions.map(lambda position: tf.gather(rows, _shuffled(position, seed, draw, len(rows))))
+    passes = itertools.count()
 
-    draws = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1)
-    order = draws.flat_map(lambda draw: one_pass(draw % 2**31))
-    order = order.apply(tf.data.experimental.assert_cardinality(len(rows)))
-    return batches(shards, order.batch(batch_size), heads)
+    def one_pass(number):
+        positions = tf.data.Dataset.range(len(rows)).batch(batch_size)
+        return positions.map(lambda batch: tf.gather(rows, _shuffled(batch, seed, tf.fill(tf.shape(batch), number), len(rows))))
+
+    number = tf.data.Dataset.from_tensors(0).map(lambda _: tf.numpy_function(lambda: np.int64(next(passes)), [], tf.int64))
+    order = number.flat_map(lambda number: one_pass(tf.ensure_shape(number, ())))
+    return batches(shards, order.apply(tf.data.experimental.assert_cardinality(-(-len(rows) // batch_size))), heads)
 
 
-def stream(shards, rows, *, heads, batch_size, seed, first_step=0, augment=None, balanced=False):
-    """Endless batches for training. Batch number s holds positions s * batch_size and on; every clip comes once in len(rows) positions.
+def stream(shards, rows, *, heads, batch_size, seed, first_step=0, augment=None, balanced=False, rank=0, world=1):
+    """Endless batches for training. Batch number s holds positions s * batch_size and on; every clip comes once in an epoch's positions.
 
     Args:
         shards: an open `Shards`.
-        rows: of the training clips.
+        rows: of the training clips, `(clips,)`; or `(views, clips)`, copies of the clips of which epoch e takes those of `rows[e % views]`.
         heads: label spaces wanted as targets.
-        batch_size: clips per batch.
+        batch_size: clips per batch, of all workers together.
         seed: of the order and the augmentation.
         first_step: number of the first batch, to go on where a training stopped.
-        augment: an `Augment` for `rgb`, or None.
+        augment: an `Augment` for `rgb`, or None; a clip changes by seed, epoch and row (if balanced: position and row).
         balanced: draw with replacement, each clip in proportion to the mean over `heads` of 1 / size of its class.
+        rank: number of this worker.
+        world: workers, of which each takes an equal part of every batch.
+
+    Raises:
+        InputError: there are no clips, or the workers cannot share a batch.
     """
-    if not len(rows):
+    rows = np.atleast_2d(np.asarray(rows, np.int64))
+    views, count = rows.shape
+    if not rows.size:
         raise InputError(f"{shards.path}: no clip to train on; check data.train and data.videos.")
-    pick = _balanced_pick(shards, rows, heads, seed) if balanced else _even_pick(rows, seed)
-    steps = tf.data.Dataset.counter(start=first_step)
-    order = steps.map(lambda step: pick(step * batch_size + tf.range(batch_size, dtype=tf.int64)))
-    data = batches(shards, order, heads)
-    if augment is not None:
-        numbered = tf.data.Dataset.zip(steps, data)
-        data = numbered.map(
-            lambda step, batch: ({**batch[0], "rgb": augment(batch[0]["rgb"], tf.stack([seed, step]))}, batch[1]), tf.data.AUTOTUNE
-        )
-    return data.prefetch(2)
+    if batch_size % world:
+        raise InputError(f"batch_size: {batch_size} clips cannot be shared by {world} workers; give a multiple of {world}.")
+    share = batch_size // world
+    pick = _balanced_pick(shards, rows[0], heads, seed, batch_size) if balanced else _even_pick(count, seed)
+
+    read = _reader(shards, heads)
+
+    def batch(step):
+        positions = step * batch_size + tf.range(batch_size, dtype=tf.int64)
+        chosen = tf.gather_nd(rows, tf.stack([positions // count % views, pick(step, positions)], axis=1))
+        changes = positions if balanced else positions // count
+        keys = tf.stack([tf.fill((batch_size,), tf.constant(seed, tf.int64)), changes, chosen], axis=1)[rank * share : (rank + 1) * share]
+        inputs, targets = read(keys[:, 2])
+        return ({**inputs, "rgb": augment(inputs["rgb"], keys)} if augment else inputs), targets
+
+    calls = tf.data.AUTOTUNE if augment else _readers(shards)
+    return tf.data.Dataset.counter(start=first_step).map(batch, calls, deterministic=True).prefetch(PREFETCH)
 
 
 def batches(shards, rows, heads):
     """Read batches of row numbers (a `tf.data.Dataset`) into (inputs, targets), in parallel and in order."""
+    return rows.map(_reader(shards, heads), _readers(shards), deterministic=True).prefetch(PREFETCH)
+
+
+def _reader(shards, heads):
+    """Function of row numbers to (inputs, targets)."""
     labels = {space: shards.labels(space, np.arange(len(shards))) for space in heads}
+    buffers = _Buffers()
 
-    def read(numbers):
-        clips = tf.numpy_function(shards.read, [numbers], shards.dtype, stateful=False)
-        clips.set_shape((None, *shards.shape))
-        return {shards.modality: clips}, {space: tf.gather(values, numbers) for space, values in labels.items()}
+    def clips(rows):
+        return shards.read(rows, out=buffers.take((len(rows), *shards.shape), shards.dtype))
 
-    return rows.map(read, tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+    def read(rows):
+        found = tf.ensure_shape(tf.numpy_function(clips, [rows], shards.dtype, stateful=False), (*rows.shape, *shards.shape))
+        return {shards.modality: found}, {space: tf.gather(values, rows) for space, values in labels.items()}
+
+    return read
+
+
+def _readers(shards):
+    return READERS if shards.index["encoding"] == "raw" else tf.data.AUTOTUNE
+
+
+class _Buffers:
+    """Arrays for batches, used anew when nothing refers to them any more: the pages of a fresh one cost more than copying into it."""
+
+    def __init__(self):
+        self._free = []
+        self._lock = threading.Lock()
+        self._first = IN_FLIGHT
+
+    def take(self, shape, dtype):
+        """An uninitialised array, aligned so that TensorFlow makes a tensor of it as it is."""
+        size = int(np.prod(shape)) * dtype.itemsize
+        with self._lock:
+            while self._first:
+                self._free.append(_aligned(size))
+                self._first -= 1
+            owner = self._free.pop() if self._free else memoryview(b"")
+        if len(owner) < size:
+            owner = _aligned(size)
+        array = np.frombuffer(owner, np.uint8, size)  # every view of it keeps it alive, the owner being no array
+        weakref.finalize(array, self._free.append, owner).atexit = False
+        return array.view(dtype).reshape(shape)
+
+
+def _aligned(size):
+    whole = np.ones(size + ALIGNMENT, np.uint8)
+    start = -whole.ctypes.data % ALIGNMENT
+    return whole.data[start : start + size]
 
 
 def default_heads(shards, heads=()):
@@ -87,32 +154,28 @@ def default_heads(shards, heads=()):
     return tuple(heads) or tuple(found)
 
 
-def _shuffled(position, seed, draw, count):
-    seeds = tf.stack([tf.cast(seed, tf.int64), tf.cast(draw, tf.int64)])
-    return tf.random.experimental.index_shuffle(position, seeds, tf.cast(count - 1, tf.int64))
+def _shuffled(positions, seed, epochs, count):
+    """Where in the permutation of `count` that belongs to seed and epoch each position falls; all int64."""
+    seeds = tf.stack([tf.fill(tf.shape(epochs), tf.constant(value, tf.int64)) for value in (SHUFFLE_SEED, seed)] + [epochs], axis=1)
+    return tf.raw_ops.RandomIndexShuffle(index=positions, seed=seeds, max_index=tf.constant(count - 1, tf.int64), rounds=4)
 
 
-def _even_pick(rows, seed):
-    count = len(rows)
-
-    def one(position):
-        return _shuffled(position % count, seed, position // count, count)
-
-    return lambda positions: tf.gather(rows, tf.map_fn(one, positions))
+def _even_pick(count, seed):
+    return lambda step, positions: _shuffled(positions % count, seed, positions // count, count)
 
 
-def _balanced_pick(shards, rows, heads, seed):
+def _balanced_pick(shards, rows, heads, seed, batch_size):
     weights = np.zeros(len(rows))
     for space in heads:
         labels = shards.labels(space, rows)
         counts = np.bincount(labels[labels >= 0], minlength=len(shards.classes[space]))
         weights[labels >= 0] += 1 / counts[labels[labels >= 0]]
+    if not weights.any():
+        raise InputError(f"{shards.path}: no clip to train on has a label of {' or '.join(heads)}; check data.heads.")
     bounds = np.cumsum(weights / weights.sum())
 
-    def pick(positions):
-        draws = tf.map_fn(
-            lambda p: tf.random.stateless_uniform((), tf.stack([seed, p]), dtype=tf.float64), positions, fn_output_signature=tf.float64
-        )
-        return tf.gather(rows, tf.minimum(tf.searchsorted(bounds, draws, side="right"), len(rows) - 1))
+    def pick(step, positions):
+        draws = tf.random.stateless_uniform((batch_size,), tf.stack([seed, step]), dtype=tf.float64)
+        return tf.minimum(tf.searchsorted(bounds, draws, side="right", out_type=tf.int64), len(rows) - 1)
 
     return pick

@@ -1,13 +1,13 @@
 """Shards: clips as plain `.npy` files with an index, read in any order through the page cache and checked by checksum.
 
 `clips.npy` holds a record per clip in the order of the segments; `index.json` says what the clips are and is written last,
-so a folder with an index is complete. Equal work gives equal bytes.
+so a folder with an index is complete. Equal work gives equal bytes. Clips are read with the file's own read call and not through
+a memory map: as fast, and a file that is cut or cannot be read while it is in use gives an error where a map would kill the process.
 """
 
 import contextlib
-import hashlib
+import io
 import itertools
-import json
 import math
 import pathlib
 import struct
@@ -17,16 +17,27 @@ import numpy as np
 from zlib_ng.zlib_ng import crc32
 
 import egokeras
+from egokeras.data.shard_index import (
+    AGAIN,
+    CHECKSUM,
+    DTYPES,
+    FORMAT,
+    INDEX,
+    NO_LABEL,
+    TABLE,
+    read_index,
+    read_table,
+    seal,
+    shard_name,
+    table_dtype,
+)  # fmt: skip
 from egokeras.errors import InputError
-from egokeras.files import atomic, read_json, sha256, write_json
+from egokeras.files import atomic, sha256, write_json
 
-FORMAT = 1
-INDEX = "index.json"
-TABLE = "clips.npy"
-CHECKSUM = "crc32"
+__all__ = ["FORMAT", "HEADER_BYTES", "INDEX", "NO_LABEL", "Place", "ShardWriter", "Shards", "encode_jpeg", "table_dtype"]
+
 HEADER_BYTES = 128
-NO_LABEL = -1
-AGAIN = "run `egokeras prepare` again into an empty folder"
+OPEN_FILES = 128  # shards kept open; far below what a system allows a process
 
 
 class Place(typing.NamedTuple):
@@ -35,19 +46,6 @@ class Place(typing.NamedTuple):
     shard: int
     offset: int
     size: int
-
-
-def shard_name(number):
-    """File name of a shard."""
-    return f"shard-{number:05d}.npy"
-
-
-def table_dtype(uid, video, group, spaces):
-    """Type of a record of `clips.npy`; `uid`, `video` and `group` are the characters that each needs."""
-    text = [(name, f"U{max(length, 1)}") for name, length in (("uid", uid), ("video", video), ("group", group))]
-    span = [("start", "<f8"), ("stop", "<f8")]
-    place = [("shard", "<i4"), ("offset", "<i8"), ("size", "<i8"), ("checksum", "<u4")]
-    return np.dtype([*text, *span, *place, ("splits", "<u4"), *((f"label_{space}", "<i4") for space in spaces)])
 
 
 def encode_jpeg(clip, quality):
@@ -78,12 +76,6 @@ def _header(shape, dtype):
     return np.lib.format.magic(1, 0) + struct.pack("<H", length) + text.ljust(length - 1).encode("ascii") + b"\n"
 
 
-def _seal(index):
-    """Checksum of the index without its own seal."""
-    rest = {key: value for key, value in index.items() if key != "seal"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
 class ShardWriter:
     """Packs payloads one after another into shards of at most `shard_bytes` (or one clip).
 
@@ -102,6 +94,8 @@ class ShardWriter:
         self.path = pathlib.Path(path)
         self.shape, self.dtype, self.encoding, self.shard_bytes = tuple(shape), np.dtype(dtype), encoding, shard_bytes
         self.clip_bytes = math.prod(self.shape) * self.dtype.itemsize
+        if self.dtype.name not in DTYPES:
+            raise ValueError(f"shards hold {', '.join(DTYPES)}, not {self.dtype}")
         self.counts = []
         self._used = 0
         self._open = contextlib.ExitStack()
@@ -179,7 +173,7 @@ class ShardWriter:
             "checksum": CHECKSUM,
             "egokeras": egokeras.__version__,
         }
-        write_json(self.path / INDEX, {**index, "seal": _seal(index)})
+        write_json(self.path / INDEX, {**index, "seal": seal(index)})
 
 
 class Shards:
@@ -197,21 +191,24 @@ class Shards:
         sha256: of `index.json`; names this very set.
 
     Raises:
-        InputError: a file is missing, too short, altered or of another format version.
+        InputError: a file is missing, too short, altered or of another format version, or the files contradict each other.
     """
 
     def __init__(self, path):
         self.path = pathlib.Path(path)
-        self.index = _read_index(self.path)
+        self.index = read_index(self.path)
         self.sha256 = sha256(self.path / INDEX)
         self.modality = self.index["modality"]
         self.shape, self.dtype = tuple(self.index["shape"]), np.dtype(self.index["dtype"])
         self.classes = {space: tuple(names) for space, names in self.index["classes"].items()}
         self.splits = tuple(self.index["splits"])
-        self.clips = _read_table(self.path, self.index)
-        self._maps = {}
-        for shard in self.index["shards"]:
-            _check_size(self.path / shard["file"], shard["bytes"])
+        self.clips = read_table(self.path, self.index)
+        self._raw = self.index["encoding"] == "raw"
+        self._clip_bytes = math.prod(self.shape) * self.dtype.itemsize
+        self._files: dict[int, io.FileIO] = {}
+        for number in range(len(self.index["shards"])):
+            self._check_shard(number)
+        self._check_places()
 
     def __len__(self):
         return len(self.clips)
@@ -257,66 +254,71 @@ class Shards:
                     found = f"{space} {number} is {name!r} for the model and {other!r} in the shards"
                     raise InputError(f"{self.path}: {found}; give data with the classes that it was trained on.")
 
-    def read(self, rows):
-        """Clips of `rows`: (len(rows), *shape), each checked against its checksum.
+    def read(self, rows, out=None):
+        """Clips of `rows`: (len(rows), *shape), each checked against its checksum; into `out` if given.
 
         Raises:
             InputError: a clip is not what was written; names the clip and the file.
         """
-        clips = np.empty((len(rows), *self.shape), self.dtype)
-        for clip, row in zip(clips, rows, strict=True):
-            record = self.clips[row]
-            shard, offset, size, checksum = int(record["shard"]), int(record["offset"]), int(record["size"]), int(record["checksum"])
-            payload = self._map(shard)[offset : offset + size]
-            if self.index["encoding"] == "raw":
-                clip[...] = payload[0]
-                payload = clip
-            whole = crc32(payload) == checksum
-            if not whole or (self.index["encoding"] == "jpeg" and not _decode_jpeg(payload, clip)):
-                file = self.path / self.index["shards"][shard]["file"]
-                raise InputError(f"{file}: clip {str(record['uid'])!r} was altered after it was written; restore the file or {AGAIN}.")
+        rows = np.asarray(rows, np.int64)
+        clips = np.empty((len(rows), *self.shape), self.dtype) if out is None else out
+        places = zip(*(self.clips[column][rows].tolist() for column in ("shard", "offset", "size", "checksum")), strict=True)
+        for clip, row, (shard, offset, size, checksum) in zip(clips, rows, places, strict=True):
+            if self._raw:
+                self._fill(clip, shard, HEADER_BYTES + offset * self._clip_bytes)
+                whole = crc32(clip) == checksum
+            else:
+                payload = np.empty(size, np.uint8)
+                self._fill(payload, shard, HEADER_BYTES + offset)
+                whole = crc32(payload) == checksum and _decode_jpeg(payload, clip)
+            if not whole:
+                file, uid = self.path / shard_name(shard), str(self.clips["uid"][row])
+                raise InputError(f"{file}: clip {uid!r} was altered after it was written; restore the file or {AGAIN}.")
         return clips
 
-    def _map(self, number):
-        """The shard as a memory map, opened at its first use."""
-        if number not in self._maps:
-            shard = self.index["shards"][number]
-            file = self.path / shard["file"]
-            raw = self.index["encoding"] == "raw"
-            try:
-                array = np.load(file, mmap_mode="r", allow_pickle=False)
-            except (ValueError, EOFError, OSError) as error:
-                raise InputError(f"{file} is not a shard ({error}); restore the file or {AGAIN}.") from None
-            shape = (shard["clips"], *self.shape) if raw else (shard["bytes"] - HEADER_BYTES,)
-            if array.shape != shape or array.dtype != (self.dtype if raw else np.uint8):
-                raise InputError(f"{file} holds {array.shape} {array.dtype} in place of {shape}; restore the file or {AGAIN}.")
-            self._maps[number] = array
-        return self._maps[number]
+    def _fill(self, array, number, start):
+        """Read a shard from byte `start` on until `array` is full; any number of threads may do so at once."""
+        file = self.path / shard_name(number)
+        try:
+            handle = self._files.pop(number, None) or io.FileIO(file)
+            handle.seek(start)
+            count = handle.readinto(array)
+        except FileNotFoundError:
+            raise InputError(f"{file} is missing; restore it or {AGAIN}.") from None
+        except OSError as error:
+            raise InputError(f"{file} cannot be read ({error.strerror}); restore it or {AGAIN}.") from None
+        if count != array.nbytes:
+            raise InputError(f"{file} ends at byte {start + count}, inside a clip; restore it or {AGAIN}.")
+        if len(self._files) < OPEN_FILES:
+            self._files[number] = handle
 
+    def _check_shard(self, number):
+        """Refuse a shard that has not the length or the header that the index gives it."""
+        shard, file = self.index["shards"][number], self.path / shard_name(number)
+        found = file.stat().st_size if file.is_file() else None
+        if found != shard["bytes"]:
+            what = "is missing" if found is None else f"has {found} bytes in place of {shard['bytes']}"
+            raise InputError(f"{file} {what}; restore it or {AGAIN}.")
+        shape = (shard["clips"], *self.shape) if self._raw else (shard["bytes"] - HEADER_BYTES,)
+        dtype = self.dtype if self._raw else np.dtype(np.uint8)
+        whole = HEADER_BYTES + math.prod(shape) * dtype.itemsize == found >= HEADER_BYTES
+        header = np.empty(HEADER_BYTES, np.uint8)
+        if whole:
+            self._fill(header, number, 0)
+        if not whole or header.tobytes() != _header(shape, dtype):
+            raise InputError(f"{file} is not a shard of {shape} {dtype}; restore it or {AGAIN}.")
 
-def _read_index(path):
-    if not (path / INDEX).is_file():
-        raise InputError(
-            f"{path} is not a finished folder of shards: {INDEX} is missing; run `egokeras prepare` (it goes on where it stopped)."
-        )
-    index = read_json(path / INDEX)
-    if not isinstance(index, dict) or index.get("format") != FORMAT or index.get("checksum") != CHECKSUM:
-        found = index.get("format") if isinstance(index, dict) else None
-        raise InputError(f"{path / INDEX} has format {found!r}; this egokeras reads format {FORMAT}; {AGAIN}.")
-    if index.get("seal") != _seal(index):
-        raise InputError(f"{path / INDEX} was altered after it was written; restore it or {AGAIN}.")
-    return index
-
-
-def _read_table(path, index):
-    file = path / TABLE
-    if not file.is_file() or sha256(file) != index["table"]["sha256"]:
-        raise InputError(f"{file} is missing or was altered after it was written; restore it or {AGAIN}.")
-    return np.load(file, allow_pickle=False)
-
-
-def _check_size(file, size):
-    found = file.stat().st_size if file.is_file() else None
-    if found != size:
-        what = "is missing" if found is None else f"has {found} bytes in place of {size}"
-        raise InputError(f"{file} {what}; restore it or {AGAIN}.")
+    def _check_places(self):
+        """Refuse a table that points outside the shards or names classes that there are not."""
+        shards = self.index["shards"]
+        ends = np.array([shard["clips"] if self._raw else shard["bytes"] - HEADER_BYTES for shard in shards], np.int64)
+        shard, offset, size = (self.clips[column] for column in ("shard", "offset", "size"))
+        wrong = (shard < 0) | (shard >= len(shards)) | (offset < 0) | (size < 1)
+        wrong |= (size != 1) & self._raw
+        wrong[~wrong] = offset[~wrong] > ends[shard[~wrong]] - size[~wrong]
+        if wrong.any():
+            raise InputError(f"{self.path / TABLE}: clip {str(self.clips['uid'][wrong][0])!r} lies outside the shards; {AGAIN}.")
+        for space, names in self.classes.items():
+            labels = self.clips[f"label_{space}"]
+            if len(labels) and not NO_LABEL <= labels.min() <= labels.max() < len(names):
+                raise InputError(f"{self.path / TABLE}: {space} has labels outside its {len(names)} classes; {AGAIN}.")
