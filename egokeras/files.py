@@ -62,7 +62,7 @@ def read_json(path):
         return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number of thousands of digits, or nested without end
         raise InputError(f"{path} is not valid JSON ({error}); restore it or make it again.") from None
 
 
@@ -89,17 +89,73 @@ def fresh_folder(path):
     return next(candidate for candidate in _numbered(path) if _made(candidate))
 
 
-def claim_folder(path):
+def claim_folder(path, free=lambda folder: True):
     """Like `fresh_folder`, but go on in a folder whose owner ended before `finish_folder`: what it prepared is still good.
 
     While the owner lives it holds a lock, so that two runs of one name never share a folder.
+
+    Args:
+        path: as for `fresh_folder`.
+        free: whether a folder that is there may be gone on with.
     """
-    return next(candidate for candidate in _numbered(path) if _lock(candidate / UNFINISHED, new=_made(candidate)))
+    for candidate in _numbered(path):
+        made = _made(candidate)
+        if (made or free(candidate)) and _lock(candidate / UNFINISHED, new=made):
+            return candidate
+    raise AssertionError("there is always a next number")
+
+
+def reclaim_folder(path):
+    """The newest of `path`, `path-2`, `path-3` ..., to go on in, and whether its owner had finished.
+
+    Raises:
+        InputError: there is none, or another process is at work in it.
+    """
+    found = list(itertools.takewhile(pathlib.Path.is_dir, _numbered(path)))
+    if not found:
+        raise InputError(
+            f"{path} does not exist, so there is nothing to resume; check --runs and the recipe's name, or leave --resume out."
+        )
+    unfinished = found[-1] / UNFINISHED
+    finished = not unfinished.exists()
+    if not _lock(unfinished, new=finished):
+        raise InputError(f"{found[-1]} is in use by another process; wait for it, or end it.")
+    return found[-1], finished
 
 
 def finish_folder(path):
     """Say that the folder that `claim_folder` gave holds a result, which nothing will write over."""
     (pathlib.Path(path) / UNFINISHED).unlink()
+
+
+@contextlib.contextmanager
+def locked(path, waiting):
+    """Hold a lock on a file, made for it and removed in the end, while the block runs; say `waiting` and wait if another process has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: what the block writes must bear being written twice
+        yield
+        return
+    while True:
+        with open(path, "a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(waiting, file=sys.stderr, flush=True)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_at(file, path):  # its owner removed it meanwhile
+                continue
+            try:
+                yield
+            finally:
+                path.unlink()
+            return
+
+
+def _is_at(file, path):
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    return False
 
 
 def _numbered(path):

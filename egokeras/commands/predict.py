@@ -85,7 +85,7 @@ def _label(args, stream, frames, sinks):
         for seconds, picture in frames:
             logits = stream.add(seconds, picture)
             lines = lines if logits is None else _announce(args, stream, logits)
-            annotated = _draw(picture, lines) if sinks else None
+            annotated = _draw(_array(picture), lines) if sinks else None
             wanted = [sink(seconds, annotated) for sink in sinks]
             if not all(wanted):
                 break
@@ -109,7 +109,7 @@ def _announce(args, stream, logits):
 
 @contextlib.contextmanager
 def _video(path):
-    """Frames of a file as (seconds from its first, upright RGB picture), and its frames per second."""
+    """Frames of a file as (seconds from its first, `av.VideoFrame`), and its frames per second."""
     av = _import("av", "to read video files", "egokeras[video]")
     if not path.is_file():
         raise InputError(f"{path} does not exist or is not a file; give a video file.")
@@ -127,8 +127,6 @@ def _video(path):
 
 
 def _upright(path, av, container, stream, rate):
-    import numpy as np
-
     first, last, count = None, -1.0, 0
     counted = container.format.name == "avi"  # which has no times, only an order
     try:
@@ -139,7 +137,7 @@ def _upright(path, av, container, stream, rate):
             if seconds - first <= last:
                 continue  # a broken file may go back in time
             last = seconds - first
-            yield last, np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90) % 4)
+            yield last, frame
     except av.FFmpegError as error:
         raise InputError(f"{path} is damaged after {max(last, 0):.1f} s ({error.strerror}); the predictions end there.") from None
     if not count:
@@ -194,6 +192,15 @@ def _window():
         yield show
     finally:
         cv2.destroyAllWindows()
+
+
+def _array(picture):
+    """A camera's picture or a file's frame as (height, width, 3) uint8 RGB, upright."""
+    import numpy as np
+
+    if isinstance(picture, np.ndarray):
+        return picture
+    return np.rot90(picture.to_ndarray(format="rgb24"), round(picture.rotation / 90) % 4)
 
 
 def _draw(picture, lines):

@@ -11,6 +11,7 @@ OPTIONS = {
     "size": (int, "PIXELS", "side of the square picture (default: 256)"),
     "rule": (("uniform", "report"), None, "which frames of a segment (default: uniform)"),
     "resize": (("squash", "crop", "pad"), None, "how a picture becomes square (default: squash)"),
+    "frame_rate": (float, "N", "frames in a second, for videos that are folders or tars of frames (default: EPIC_100_video_info.csv says)"),
     "encoding": (("raw", "jpeg"), None, "raw is fastest to read, jpeg a fifteenth of its size (default: raw)"),
     "quality": (int, "1-100", "of the JPEG (default: 90)"),
     "windows": (int, "N", "unlabelled windows of the held-out videos, for judging exports (default: up to 600 with the labelled clips)"),
@@ -29,10 +30,11 @@ def add_arguments(parser):
     parser.add_argument("out", metavar="OUT", help="folder of the shards; the same command goes on after an interruption")
     parser.add_argument("--group", metavar="REGEX", help="what in a file's name must stay on one side of the split, such as P[0-9]+")
     for name, (kind, metavar, text) in OPTIONS.items():
+        option = f"--{name.replace('_', '-')}"
         if isinstance(kind, tuple):
-            parser.add_argument(f"--{name}", choices=kind, help=text)
+            parser.add_argument(option, choices=kind, help=text)
         else:
-            parser.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
+            parser.add_argument(option, type=kind, metavar=metavar, help=text)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 

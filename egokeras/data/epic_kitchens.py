@@ -91,9 +91,9 @@ def read(paths, edition):
     found = []
     for path, kind in lists.items():
         found += _official(path, vocabulary, edition) if kind == "official" else rulstm_segments(path, vocabulary, participant)
-    return Annotations(
-        segments=tuple(found), classes=vocabulary.classes, sources=tuple(dict.fromkeys([*lists, *vocabulary.files.values()]))
-    )
+    lengths = [path for path in paths if path.is_file() and "video_info" in path.name]  # for videos that are there as frames
+    sources = tuple(dict.fromkeys([*lists, *vocabulary.files.values(), *lengths]))
+    return Annotations(segments=tuple(found), classes=vocabulary.classes, sources=sources)
 
 
 def participant(video):

@@ -1,9 +1,11 @@
 """Segments to shards: in worker processes, resumable after a kill, damaged videos to quarantine with the reason.
 
 Units (up to 16 clips of one video) are decoded in any order, put down in `OUT/.work`, and packed into shards in the order of the
-plan, so the bytes of the result depend on neither the number of workers nor interruptions.
+plan, so the bytes of the result depend on neither the number of workers nor interruptions. A unit whose worker is lost is done once
+more, clip by clip: what was an accident leaves no trace, and a clip that does it again goes to quarantine alone.
 """
 
+import concurrent.futures
 import contextlib
 import csv
 import errno
@@ -23,12 +25,14 @@ from egokeras.data.segments import held_out
 from egokeras.data.shards import Shards, ShardWriter
 from egokeras.data.staging import Preparation, Staged
 from egokeras.errors import InputError
-from egokeras.files import atomic, read_json, write_json
+from egokeras.files import atomic, locked, read_json, sha256, write_json
 from egokeras.progress import track
 
 __all__ = ["Preparation", "prepare"]
 
 WORK = ".work"
+LOCK = ".lock"
+PLAN = "plan.json"
 JOURNAL = "journal.jsonl"
 QUARANTINE = "quarantine.csv"
 NOT_FOUND = "video not found"
@@ -55,16 +59,19 @@ def prepare(annotations, videos, out, settings=None):
     plan = clip_plan.make_plan(annotations, pathlib.Path(videos), settings)
     if plan.missing:
         _say(f"{len(plan.missing)} videos are not in {videos} and go to quarantine: {clip_plan.listed(plan.missing)}")
-    if _is_complete(out, plan):
-        _say(f"{out} is complete already; nothing to do")
-    else:
-        try:
-            _run(plan, settings, out, _open_work(out, plan))
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise InputError(f"{out}: {error.strerror}; {GO_ON}.") from None
-    shutil.rmtree(out / WORK, ignore_errors=True)
+    try:
+        _check_folder(out)
+        out.mkdir(parents=True, exist_ok=True)
+        with locked(out / LOCK, f"another `prepare` is at work in {out}; waiting for it to end"):
+            if _is_complete(out, plan):
+                _say(f"{out} is complete already; nothing to do")
+            else:
+                _run(plan, settings, out, _open_work(out, plan))
+            shutil.rmtree(out / WORK, ignore_errors=True)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(f"{out}: {error.strerror}; {GO_ON}.") from None
     return _summary(out)
 
 
@@ -81,29 +88,37 @@ def _is_complete(out, plan):
     return True
 
 
+def _check_folder(out):
+    """Refuse a folder with files of others."""
+    ours = (out / shards.INDEX).exists() or (out / WORK / PLAN).exists()
+    if out.exists() and not ours and (not out.is_dir() or any(path.name not in (LOCK, WORK) for path in out.iterdir())):
+        raise InputError(f"{out} is not empty and not an unfinished `prepare`; choose another folder.")
+
+
 def _open_work(out, plan):
     """The folder of unfinished work, which must be of this plan; what a kill left half written is removed."""
     work = out / WORK
-    record = work / "plan.json"
+    record = work / PLAN
     if record.exists():
         journal = work / JOURNAL
         if read_json(record) != {"plan": plan.digest} and journal.exists() and journal.stat().st_size:
             raise InputError(f"{out} holds unfinished work on other annotations, videos or settings; choose another folder or delete it.")
         for left in [*out.glob(".*.*"), *work.glob(".*")]:
             left.unlink()
-    elif out.exists() and any(path != work for path in out.iterdir()):
-        raise InputError(f"{out} is not empty and not an unfinished `prepare`; choose another folder.")
-    work.mkdir(parents=True, exist_ok=True)
+    work.mkdir(exist_ok=True)
     write_json(record, {"plan": plan.digest})
     return work
 
 
 class _Journal:
-    """Results of finished units, one line each; a line that a kill cut off does not count."""
+    """Results of finished units, one line each; a line that a kill cut off does not count.
+
+    Not synced to the disk, as the clips that it tells of are not either.
+    """
 
     def __init__(self, path):
         self.results = {}
-        for line in path.read_text().splitlines() if path.exists() else ():
+        for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
             with contextlib.suppress(json.JSONDecodeError):
                 unit, results = json.loads(line)
                 self.results[unit] = [result if isinstance(result, str) else Staged(*result) for result in results]
@@ -129,41 +144,81 @@ def _run(plan, settings, out, work):
     with contextlib.ExitStack() as stack:
         journal = _Journal(work / JOURNAL)
         stack.callback(journal.close)
-        todo = [unit for unit in range(len(plan.units)) if unit not in journal.results]
         writer = ShardWriter(out, shape=settings.shape, encoding=settings.encoding, shard_bytes=settings.shard_bytes)
         stack.callback(writer.abort)
+        _strike_lost(plan, settings, journal, out, work)
         packer = _Packer(plan, journal, writer, work)
-        tasks = [_task(plan, unit, settings, _staged_file(work, unit)) for unit in todo]
-        forecast.announce(tasks, [len(plan.units[unit][1]) for unit in todo], settings, out)
+        todo = [unit for unit in range(len(plan.units)) if unit not in journal.results]
+        tasks = [_task(plan, unit, plan.units[unit][1], settings, work) for unit in todo]
+        total = sum(len(plan.units[unit][1]) for unit in todo)
+        forecast.check_room(total, settings, out)
         if len(todo) < len(plan.units):
             _say(f"going on: {len(plan.units) - len(todo)} of {len(plan.units)} units are done")
         workers = settings.processes
-        done = worker_pool.results(tasks, workers=workers, timeout=settings.timeout, ahead=AHEAD * workers, setup=staging.setup(workers))
+        done = worker_pool.results(
+            tasks,
+            workers=workers,
+            timeout=settings.timeout,
+            ahead=AHEAD * workers,
+            setup=staging.setup(workers),
+            split=lambda number: [_task(plan, todo[number], [clip], settings, work) for clip in plan.units[todo[number]][1]],
+        )
         stack.enter_context(contextlib.closing(done))
-        packer.pack()
-        clips = _as_clips(plan, todo, done, journal, packer)
-        for _ in track(clips, "prepare", total=sum(len(plan.units[unit][1]) for unit in todo), unit="clips"):
+        clips = forecast.timed(_as_clips(plan, todo, done, journal, packer), total, workers)
+        for _ in track(clips, "prepare", total=total, unit="clips"):
             pass
+        packer.pack()
         _finish(plan, settings, packer, writer, out)
 
 
 def _as_clips(plan, todo, done, journal, packer):
     """Take in the units as they finish; yield once per clip."""
-    for number, results in done:
-        unit = todo[number]
-        clips = plan.units[unit][1]
-        journal.add(unit, [results.reason] * len(clips) if isinstance(results, worker_pool.Lost) else results)
-        packer.pack()
-        yield from clips
+    with concurrent.futures.ThreadPoolExecutor(1) as beside:  # a shard is synced to the disk when it is full: meanwhile others go on
+        packing = None
+        for number, results in done:
+            unit = todo[number]
+            journal.add(unit, [_of_clip(result) for result in results])
+            if packing:
+                packing.result()
+            packing = beside.submit(packer.pack)
+            yield from plan.units[unit][1]
+        if packing:
+            packing.result()
 
 
-def _task(plan, unit, settings, target):
-    file, clips = plan.units[unit]
-    return functools.partial(staging.stage, str(file), [plan.clips[clip].item for clip in clips], settings, str(target))
+def _of_clip(result):
+    """What became of a clip, of a unit cut whole or clip by clip."""
+    if isinstance(result, worker_pool.Lost):
+        return result.reason
+    return result[0] if isinstance(result, list) else result
 
 
-def _staged_file(work, unit):
-    return work / f"unit-{unit:06d}"
+def _task(plan, unit, clips, settings, work):
+    """Cut some clips of a unit."""
+    items, targets = [plan.clips[clip].item for clip in clips], [str(_staged_file(work, clip)) for clip in clips]
+    return functools.partial(staging.stage, str(plan.units[unit][0]), items, settings, targets)
+
+
+def _staged_file(work, clip):
+    return work / f"clip-{clip:07d}"
+
+
+def _strike_lost(plan, settings, journal, out, work):
+    """Strike off the journal what a power cut has taken: clips neither in a finished shard nor whole in the folder of work."""
+    scout = ShardWriter(out, shape=settings.shape, encoding=settings.encoding, shard_bytes=settings.shard_bytes)
+    packed = True
+    for unit, (_, clips) in enumerate(plan.units):
+        packed = packed and unit in journal.results
+        for clip, result in zip(clips, journal.results.get(unit, clips), strict=True):
+            if isinstance(result, Staged):
+                packed = packed and scout.skip(result.size) is not None
+                if not packed and not _is_whole(_staged_file(work, clip), result):
+                    del journal.results[unit]
+                    break
+
+
+def _is_whole(file, staged):
+    return file.is_file() and file.stat().st_size == staged.size and crc32(file.read_bytes()) == staged.checksum
 
 
 class _Packer:
@@ -175,7 +230,7 @@ class _Packer:
         self._next, self._spent = 0, []
 
     def pack(self):
-        """Pack what has become possible, and remove staged files whose clips all lie in finished shards."""
+        """Pack what has become possible, and remove staged files of clips in finished shards."""
         while self._next in self.journal.results:
             self._pack_unit(self._next)
             self._next += 1
@@ -186,25 +241,14 @@ class _Packer:
         self._spent = [(shard, file) for shard, file in self._spent if shard >= current]
 
     def _pack_unit(self, unit):
-        file, offset = _staged_file(self.work, unit), 0
         for clip, result in zip(self.plan.units[unit][1], self.journal.results[unit], strict=True):
             if isinstance(result, str):
                 self.failed[clip] = result
                 continue
-            place = self.writer.skip(result.size) or self.writer.append(_read_staged(file, offset, result))
+            file = _staged_file(self.work, clip)
+            place = self.writer.skip(result.size) or self.writer.append(np.memmap(file, np.uint8, "r"))
             self.placed[clip] = (result, place)
-            offset += result.size
-        self._spent.append((len(self.writer.counts) - 1, file))
-
-
-def _read_staged(file, offset, staged):
-    """The payload of one clip; what a power cut left half written is not taken."""
-    with contextlib.suppress(FileNotFoundError), open(file, "rb") as stream:
-        stream.seek(offset)
-        payload = stream.read(staged.size)
-        if crc32(payload) == staged.checksum and len(payload) == staged.size:
-            return np.frombuffer(payload, np.uint8)
-    raise InputError(f"{file} was altered after it was written; delete {file.parent.parent} and run the same command again.")
+            self._spent.append((place.shard, file))
 
 
 def _finish(plan, settings, packer, writer, out):
@@ -232,6 +276,7 @@ def _finish(plan, settings, packer, writer, out):
         "splits": splits,
         "exclusive": plan.annotations.exclusive,
         "quarantined": len(failed),
+        "quarantine_sha256": sha256(out / QUARANTINE),
         "sources": list(plan.sources),
         "clip_seconds": round(statistics.median(lengths.tolist() or (table["stop"] - table["start"]).tolist()), 3),
         "plan": plan.digest,

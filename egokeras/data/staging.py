@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from zlib_ng.zlib_ng import crc32
 
-from egokeras.data import clip_sampling, shards, video, worker_pool
+from egokeras.data import clip_sampling, frame_files, shards, video, worker_pool
+from egokeras.data.frame_rates import FrameRate
 from egokeras.data.video import VideoError
 from egokeras.errors import InputError
-from egokeras.files import atomic
 
 RESIZES = ("squash", "crop", "pad")
 ENCODINGS = ("raw", "jpeg")
@@ -33,6 +33,8 @@ class Preparation:
         size: side of the square picture in pixels.
         rule: which frames: `uniform`, or `report` (see `clip_sampling`).
         resize: `squash`, `crop` or `pad` (see `video.resize`).
+        frame_rate: frames per second of videos that are there as folders or tars of frames; None takes it from a table beside the
+            annotations (see `frame_rates.find`).
         encoding: `raw`, or `jpeg` (a fifteenth of the size, slower to read, slightly lossy).
         quality: of the JPEG, 1 to 100.
         windows: unlabelled windows cut from the held-out videos; None fills the labelled held-out clips up to 600, as far as the
@@ -47,6 +49,7 @@ class Preparation:
     size: int = 256
     rule: str = "uniform"
     resize: str = "squash"
+    frame_rate: float | None = None
     encoding: str = "raw"
     quality: int = 90
     windows: int | None = None
@@ -65,6 +68,8 @@ class Preparation:
                 raise InputError(f"{field} is {value}; it must be at least {least}.")
         if self.quality > 100:
             raise InputError(f"quality is {self.quality}; it must be at most 100.")
+        if self.frame_rate is not None and not 0 < self.frame_rate < math.inf:
+            raise InputError(f"frame_rate is {self.frame_rate:g}; give the number of frames in a second.")
         if not self.timeout > 0:
             raise InputError(f"timeout is {self.timeout:g} s; give more than 0.")
         if self.encoding == "jpeg" and self.frames * self.size > JPEG_LIMIT:
@@ -88,6 +93,7 @@ class Item:
 
     Attributes:
         uid: names the clip and seeds what is drawn for it.
+        frame_rate: of a video that is there as frames, else None.
         window: None, or (longest duration in seconds, place as share of the room, longest duration as share of the video).
     """
 
@@ -95,6 +101,7 @@ class Item:
     start: float = 0.0
     stop: float | None = None
     window: tuple[float, float, float] | None = None
+    frame_rate: FrameRate | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,41 +114,87 @@ class Staged:
     checksum: int
 
 
-def stage(path, items, settings, target):
-    """Decode clips of one video into the file `target`, one payload after another.
+def stage(path, items, settings, targets):
+    """Decode clips of one video, each into a file of its own.
+
+    All of them in one pass; what damage keeps from being done so is tried one by one, so that it costs only what it touches.
+
+    Args:
+        path: the video.
+        items: `Item` for each clip.
+        settings: `Preparation`.
+        targets: paths of the files.
 
     Returns:
         For each item a `Staged`, or the reason (str) why there is none.
 
     Raises:
-        InputError: `target` cannot be written.
+        InputError: a target cannot be written.
     """
-    found = _cut_all(path, items, settings)
     try:
-        with atomic(target) as file:
-            return [_put_down(one, settings, file) for one in found]
-    except OSError as error:
-        folder = pathlib.Path(target).parent
-        raise InputError(f"{folder}: {error.strerror}; free some space and run the same command again to go on.") from None
-
-
-def _cut_all(path, items, settings):
-    """What `cut` gives, for each item, or the reason why it gives nothing."""
-    try:
-        index = _index(path)
+        index = _index(path, items[0].frame_rate)
     except Exception as error:  # whatever a strange file makes the decoder raise, it is this video's, not the run's, to bear
         return [_reason(error)] * len(items)
-    return _cut_each(index, items, settings)
+    found: dict[int, Staged | str] = {number: reason for number, item in enumerate(items) if (reason := _outside(index, item))}
+    inside = [number for number in range(len(items)) if number not in found]
+    together, _ = _stage(index, [items[number] for number in inside], settings, [targets[number] for number in inside])
+    found |= {inside[number]: staged for number, staged in together.items()}
+    for number in inside:
+        if number not in found:
+            alone = slice(number, number + 1)
+            one, reason = _stage(index, items[alone], settings, targets[alone])
+            found[number] = one.get(0, reason)
+    return [found[number] for number in range(len(items))]
 
 
-def _cut_each(index, items, settings):
-    """All items in one pass, or one by one so that damage costs only those that it touches."""
+def _outside(index, item):
+    """Why an item has no frames in its video; None if it has."""
     try:
-        return list(cut(index, items, settings))
-    except Exception as error:  # as above
-        if len(items) == 1:
-            return [_reason(error)]
-    return [one for item in items for one in _cut_each(index, [item], settings)]
+        index.span(*_span(index, item))
+    except VideoError as error:
+        return error.reason
+
+
+def _span(index, item):
+    return _window(index.duration, *item.window) if item.window else (item.start, item.stop)
+
+
+def _stage(index, items, settings, targets):
+    """Put down clips until all are or one cannot be had: (number to `Staged`, reason why not all or None)."""
+    payloads = _payloads(index, items, settings)
+    found: dict[int, Staged] = {}
+    while True:
+        try:
+            made = next(payloads, None)
+        except Exception as error:  # as above
+            return found, _reason(error)
+        if made is None:
+            return found, None
+        number, start, stop, payload = made
+        _put_down(targets[number], payload)
+        found[number] = Staged(start, stop, len(payload), crc32(payload))
+
+
+def _payloads(index, items, settings):
+    for number, start, stop, clip in cut(index, items, settings):
+        payload = shards.encode_jpeg(clip, settings.quality) if settings.encoding == "jpeg" else clip
+        yield number, start, stop, memoryview(payload).cast("B")
+
+
+def _put_down(target, payload):
+    """Write a file, whole or not at all.
+
+    Not synced to the disk: a kill loses nothing that was written, and after a power cut what is not whole is cut again, which
+    costs less than to wait for the disk each time.
+    """
+    target = pathlib.Path(target)
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        unfinished.write_bytes(payload)
+        unfinished.replace(target)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise InputError(f"{target.parent}: {error.strerror}; free some space and run the same command again to go on.") from None
 
 
 def _reason(error):
@@ -152,46 +205,48 @@ def _reason(error):
     return f"cannot be decoded ({type(error).__name__}: {error})"
 
 
-def _put_down(one, settings, file):
-    if isinstance(one, str):
-        return one
-    start, stop, clip = one
-    payload = memoryview(shards.encode_jpeg(clip, settings.quality) if settings.encoding == "jpeg" else clip).cast("B")
-    file.write(payload)
-    return Staged(start, stop, len(payload), crc32(payload))
-
-
 @functools.lru_cache(maxsize=2)
-def _index(path):
+def _index(path, frame_rate):
     """Kept for the next items of the same video."""
-    return video.index(path)
+    return video.index(path) if frame_rate is None else frame_files.index(path, frame_rate)
 
 
 def cut(index, items, settings):
     """Cut clips from a video in one pass.
 
-    Returns:
-        For each item (start in seconds, stop, clip), clips being (frames, size, size, 3) uint8.
+    Yields:
+        As each clip is complete (number of the item, start in seconds, stop, clip); clips are (frames, size, size, 3) uint8, in
+        memory that the next ones use again.
 
     Raises:
         VideoError: the frames of one of them cannot be had.
     """
     spans, wanted = [], collections.defaultdict(list)
     for number, item in enumerate(items):
-        start, stop = _window(index.duration, *item.window) if item.window else (item.start, item.stop)
+        start, stop = _span(index, item)
         shown = index.span(start, stop)
         rng = np.random.default_rng([settings.seed, crc32(item.uid.encode())])
         for row, frame in enumerate(clip_sampling.RULES[settings.rule](len(shown), settings.frames, rng).tolist()):
             wanted[shown.start + frame].append((number, row))
         spans.append((start, index.duration if stop is None else stop))
-    clips = np.empty((len(items), *settings.shape), np.uint8)
+    open_clips, spare = {}, _memory(settings.shape)
     frames = sorted(wanted)
-    with contextlib.closing(video.decode(index, frames)) as pictures:
+    decode = frame_files.decode if isinstance(index, frame_files.FrameIndex) else video.decode
+    with contextlib.closing(decode(index, frames, settings.size, settings.resize)) as pictures:
         for frame, picture in zip(frames, pictures, strict=True):
-            small = video.resize(picture, settings.size, settings.resize)
-            for place in wanted[frame]:
-                clips[place] = small
-    return [(*span, clip) for span, clip in zip(spans, clips, strict=True)]
+            for number, row in wanted[frame]:
+                if number not in open_clips:
+                    open_clips[number] = spare.pop() if spare else np.empty(settings.shape, np.uint8)
+                open_clips[number][row] = picture
+                if row == settings.frames - 1:  # frames ascend within a clip
+                    yield number, *spans[number], open_clips[number]
+                    spare.append(open_clips.pop(number))
+
+
+@functools.lru_cache(maxsize=1)
+def _memory(shape):
+    """Arrays to use again: the system takes longer to hand out the memory of a clip than the clip to be copied there."""
+    return []
 
 
 def _window(duration, longest, place, share):

@@ -5,39 +5,53 @@ import contextlib
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 
-from egokeras.data.video_index import CONTAINERS, VideoError, VideoIndex, index, opened
+from egokeras.data.video_index import CONTAINERS, VideoError, VideoIndex, decoder, index, opened
 
 __all__ = ["CONTAINERS", "VideoError", "VideoIndex", "decode", "index", "resize"]
 
 # Frames that may as well be decoded as jumped over, for the decoder starts cold after a jump.
 SEEK_COST = 16
 NOWHERE = -(1 << 62)
+# Types of the units of an H.264 packet: slices of a picture without partitions or key, supplemental information, delimiter.
+SLICE, HARMLESS = 1, (6, 9)
 
 
-def decode(index, numbers):
+def decode(index, numbers, size=None, mode="squash"):
     """Yield the frames of `numbers` as (height, width, 3) uint8 RGB, upright.
 
-    Ascending numbers are decoded in one pass that skips what no wanted frame depends on; a smaller number than the one before
-    (the next segment) goes back. The file stays open until the generator ends.
+    Ascending numbers are decoded in one pass that skips what no wanted frame depends on: by a seek, and in H.264 one by one the
+    frames that no other is made from. A smaller number than the one before (the next segment) goes back. The file stays open until
+    the generator ends.
+
+    Args:
+        size: None, or the side of square pictures, made as `resize` says but in one step with the conversion to RGB, which takes
+            a third of the time; such a picture lasts until the next is asked for.
+        mode: as for `resize`.
 
     Raises:
-        VideoError: anything on the way to a wanted frame is damaged or missing.
+        VideoError: anything on the way to a wanted frame is damaged or missing, but for what is skipped.
     """
-    reformatter = VideoReformatter()  # one for all frames: setting it up costs more than a frame
-    with _Decoder(index) as decoder:
+    reformatter, memory = VideoReformatter(), None  # one for all frames: setting it up costs more than a frame
+    with _Decoder(index, set(numbers)) as decoder:
         for number in numbers:
-            rgb = reformatter.reformat(decoder.frame(number), format="rgb24", threads=1)
-            yield np.rot90(rgb.to_ndarray(), index.turns)
+            frame = decoder.frame(number)
+            if size is None:
+                yield np.rot90(reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray(), index.turns)
+            else:
+                memory = scaled(frame, reformatter, size, mode, memory)
+                yield centre(np.rot90(memory, index.turns), size)
 
 
 class _Decoder(contextlib.ExitStack):
-    """An open file and the frame last decoded."""
+    """An open file and the frame last decoded; `wanted` are numbers of frames that must not be skipped."""
 
-    def __init__(self, index):
+    def __init__(self, index, wanted):
         super().__init__()
-        self.index = index
+        self.index, self.wanted = index, wanted
+        self.skipped: set[int] = set()
+        self.prefix = 0
         self.entry = self.at = NOWHERE
         self.picture = None
         self.frames = iter(())
@@ -70,8 +84,11 @@ class _Decoder(contextlib.ExitStack):
         if entry == 0 or self.entry == NOWHERE:
             self.close()
             self.container, self.stream = self.enter_context(opened(self.index.path))
+            self.prefix = 0 if self.index.by_order else _length_prefix(self.stream.codec_context)
+            self.codec = decoder(self.stream)
         if entry:
             self.container.seek(int(self.index.ticks[entry]), stream=self.stream)
+            self.codec.flush_buffers()
         self.frames = self._decode(int(self.index.ticks[key]) if entry else None)
         self.entry, self.at = entry, key - 1
 
@@ -79,42 +96,104 @@ class _Decoder(contextlib.ExitStack):
         number, picture = self.at, None
         while number <= self.at:
             number, picture = next(self.frames, (self.at + 1, None))
-        if number != self.at + 1 or picture is None or picture.is_corrupt:
+        expected = self.at + 1
+        while expected in self.skipped:
+            expected += 1
+        if number != expected or picture is None or picture.is_corrupt:
             state = "damaged" if picture is not None and picture.is_corrupt else "missing"
-            raise VideoError(self.index.path, f"the frame at {self.index.seconds[self.at + 1]:.3f} s is {state}")
+            raise VideoError(self.index.path, f"the frame at {self.index.seconds[expected]:.3f} s is {state}")
         self.at, self.picture = number, picture
 
     def _decode(self, start):
         """Yield (number, frame); errors in what comes before the tick `start`, in the file or on show, do not matter."""
-        counted, reached = 0, start is None
+        counted, reached, number = 0, start is None, -1
         for packet in self.container.demux(self.stream):
             reached = reached or packet.pts == start
+            if self.prefix and self._skip(packet):
+                continue
             try:
-                frames = packet.decode()
+                frames = self.codec.decode(packet)
             except av.FFmpegError:
                 if reached and (start is None or packet.pts is None or packet.pts >= start):
                     raise
                 continue
             for frame in frames:
-                yield (counted if self.index.by_order else self.index.number_at(frame.pts)), frame
+                number = counted if self.index.by_order else self._number(frame.pts, number + 1)
+                yield number, frame
                 counted += 1
+
+    def _skip(self, packet):
+        """Whether to leave a packet out, for nobody wants its frame and no other is made from it; takes note of the number."""
+        number = self.index.number_at(packet.pts) if _is_disposable(packet, self.prefix) else -1
+        if number < 0 or number in self.wanted:
+            return False
+        self.skipped.add(number)
+        return True
+
+    def _number(self, tick, expected):
+        """Number of the frame at `tick`, which most often is the expected one: to look it up costs as much as all else in the loop."""
+        ticks = self.index.ticks
+        return expected if 0 < expected < len(ticks) and ticks[expected] == tick else self.index.number_at(tick)
+
+
+def _length_prefix(codec):
+    """Bytes of the length before each unit of a packet, in H.264 as MP4 and Matroska have it; 0 elsewhere."""
+    record = codec.extradata if codec.name == "h264" else None
+    return 1 + (record[4] & 3) if record and len(record) > 6 and record[0] == 1 else 0
+
+
+def _is_disposable(packet, prefix):
+    """Whether the packet is one picture that no other refers to (`nal_ref_idc` of all its slices is 0), and in order as a whole."""
+    data, at, slices = memoryview(packet), 0, 0
+    while at + prefix < len(data):
+        head = data[at + prefix]
+        if head & 31 not in HARMLESS:
+            if head != SLICE:
+                return False
+            slices += 1
+        at += prefix + int.from_bytes(data[at : at + prefix], "big")
+    return slices > 0 and at == len(data)
 
 
 def resize(picture, size, mode="squash"):
-    """A picture (height, width, 3) uint8 as (size, size, 3).
+    """A picture (height, width, 3) uint8 as (size, size, 3); one that has the size is returned itself.
 
     Args:
         mode: `squash` (aspect ratio given up), `crop` (shorter side to `size`, then the centre) or `pad` (longer side to
             `size`, black around).
     """
     height, width = picture.shape[:2]
+    if height == width == size:
+        return picture
+    to_height, to_width = _fit(height, width, size, mode)
+    shrinks = to_height <= height and to_width <= width
+    picture = cv2.resize(picture, (to_width, to_height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return centre(picture, size)
+
+
+def _fit(height, width, size, mode):
+    """Height and width before the centre is taken."""
     scale = size / {"squash": 1, "crop": min(height, width), "pad": max(height, width)}[mode]
-    to = (size, size) if mode == "squash" else (max(1, round(width * scale)), max(1, round(height * scale)))
-    shrinks = to[0] <= width and to[1] <= height
-    picture = cv2.resize(picture, to, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return (size, size) if mode == "squash" else (max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def scaled(frame, reformatter, size, mode, memory):
+    """An `av.VideoFrame` in RGB as `_fit` says, in `memory` if that is of the shape.
+
+    The planes of `gbrp` are area means of all of the chroma; for `rgb24` the library leaves out half of it, and takes longer.
+    """
+    height, width = _fit(frame.height, frame.width, size, mode)
+    shrinks = height <= frame.height and width <= frame.width
+    how = Interpolation.AREA if shrinks else Interpolation.BILINEAR
+    planes = reformatter.reformat(frame, width, height, "gbrp", interpolation=how, threads=1).planes
+    green, blue, red = (np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)[:, :width] for plane in planes)
+    return cv2.merge([red, green, blue], memory)
+
+
+def centre(picture, size):
+    """Cut off or fill with black on both sides: (size, size, 3)."""
     top, left = (picture.shape[0] - size) // 2, (picture.shape[1] - size) // 2
-    if mode == "crop":
-        picture = picture[top : top + size, left : left + size]
-    if mode == "pad":
+    picture = picture[max(top, 0) : max(top, 0) + size, max(left, 0) : max(left, 0) + size]
+    if picture.shape[0] < size or picture.shape[1] < size:
         picture = np.pad(picture, ((-top, size - picture.shape[0] + top), (-left, size - picture.shape[1] + left), (0, 0)))
     return picture

@@ -1,67 +1,88 @@
-"""From the names of videos in annotations to files: exact path first, then by stem, whatever the suffix, case and folder."""
+"""From the names of videos in annotations to files: exact path first, then by stem, whatever the suffix, case and folder.
+
+A video may also be a folder of frames or a tar of them; where there are several, the video file goes before the folder and the tar.
+"""
 
 import collections
+import functools
 import os
 import pathlib
 
+from egokeras.data import frame_files
 from egokeras.data.action_folders import SUFFIXES
 from egokeras.errors import InputError
 
+KINDS = ("files", "folders of frames", "tars")
+# EPIC-KITCHENS' optical flow is in files with the names of the frames.
+FLOW = {"flow", "flow_frames"}
+
 
 def find(names, folder):
-    """Match names with files below a folder.
+    """Match names with files below a folder: name to path, None where there is none; see `VideoFolder`."""
+    videos = VideoFolder(folder)
+    return {name: videos.find(name) for name in names}
 
-    Args:
-        names: paths with `/` between parts, with or without suffix.
-        folder: the folder of videos.
 
-    Returns:
-        Name to path of the file, None where there is none.
+class VideoFolder:
+    """A folder of videos, which is searched through once, when a name is not an exact path.
 
     Raises:
-        InputError: no such folder, several files that a name may mean, or one that leads outside the folder.
+        InputError: no such folder.
     """
-    folder = pathlib.Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; give the folder of the videos.")
-    by_name = None
-    found = {}
-    for name in names:
-        path = _inside(folder, name, folder / name) if name else folder
-        if not path.is_file():
-            by_name = _by_name(folder) if by_name is None else by_name
-            path = _match(name, by_name)
-            path = path and _inside(folder, name, folder / path)
-        found[name] = path
-    return found
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        if not self.path.is_dir():
+            raise InputError(f"{path} is not a folder; give the folder of the videos.")
+
+    def find(self, name):
+        """The place of a video, None if there is none.
+
+        Args:
+            name: path with `/` between parts, with or without suffix.
+
+        Raises:
+            InputError: several files that the name may mean, or one that leads outside the folder.
+        """
+        path = self._inside(name, self.path / name) if name else self.path
+        if path.is_file():
+            return path
+        found = next(filter(None, (_match(name, kind, by_name) for kind, by_name in self._by_name.items())), None)
+        return found and self._inside(name, self.path / found)
+
+    def _inside(self, name, path):
+        """`path`, which must not lead out of the folder, by its parts or by links."""
+        if not path.resolve().is_relative_to(self.path.resolve()):
+            place = path.resolve()
+            raise InputError(f"video {name!r} leads to {place}, outside {self.path}; correct the name, or copy the file there.")
+        return path
+
+    @functools.cached_property
+    def _by_name(self):
+        """For each kind, lower-case names, and stems of files, to the paths of videos, relative to the folder."""
+        found: dict[str, dict[str, list[pathlib.Path]]] = {kind: collections.defaultdict(list) for kind in KINDS}
+        for folder, folders, files in os.walk(self.path):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            place = pathlib.Path(folder).relative_to(self.path)
+            for file in sorted(file for file in files if file.lower().endswith((*SUFFIXES, frame_files.TAR)) and not file.startswith(".")):
+                path = place / file
+                for name in (path.name, path.stem):
+                    found["tars" if path.suffix.lower() == frame_files.TAR else "files"][name.lower()].append(path)
+            links = [place / name for name in folders if os.path.islink(os.path.join(folder, name))]
+            for path in [place, *links] if any(map(frame_files.is_frame, files)) else links:
+                found["folders of frames"][path.name.lower()].append(path)
+        return found
 
 
-def _inside(folder, name, path):
-    """`path`, which must not lead out of the folder, by its parts or by links."""
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise InputError(f"video {name!r} leads to {path.resolve()}, outside {folder}; correct the name, or copy the file there.")
-    return path
-
-
-def _by_name(folder):
-    """Lower-case file name and stem to the paths of videos below `folder`, relative to it."""
-    found = collections.defaultdict(list)
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in sorted(files):
-            path = pathlib.PurePath(place, file).relative_to(folder)
-            if path.suffix.lower() in SUFFIXES and not file.startswith("."):
-                found[file.lower()].append(path)
-                found[path.stem.lower()].append(path)
-    return found
-
-
-def _match(name, by_name):
+def _match(name, kind, by_name):
+    """The one path of a kind that `name` means."""
     wanted = pathlib.PurePosixPath(name.lower())
-    paths = by_name.get(wanted.name) or by_name.get(wanted.stem) or []
+    paths = [path for path in by_name.get(wanted.name) or by_name.get(wanted.stem) or [] if kind == "files" or not _is_flow(path)]
     if len(paths) > 1:
         stems = (wanted.with_suffix("").parts, wanted.parts)
         paths = [path for path in paths if _parts(path)[-len(wanted.parts) :] in stems] or paths
+    if len(paths) > 1:
+        paths = [path for path in paths if path.as_posix() == name] or paths
     if len(paths) > 1:
         listed = ", ".join(str(path) for path in paths[:3]) + (" ..." if len(paths) > 3 else "")
         raise InputError(f"video {name!r} may be any of {len(paths)} files: {listed}; write its path, or remove the others.")
@@ -70,3 +91,7 @@ def _match(name, by_name):
 
 def _parts(path):
     return tuple(part.lower() for part in path.with_suffix("").parts)
+
+
+def _is_flow(path):
+    return not FLOW.isdisjoint(part.lower() for part in path.parts)

@@ -1,6 +1,7 @@
 """From a stream of frames to clips: the artifact's size, its number of frames, its span of time."""
 
 import collections
+import functools
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Stream:
 
         Args:
             time: seconds, larger than that of the frame before.
-            picture: (height, width, 3) uint8 RGB, any size.
+            picture: (height, width, 3) uint8 RGB, any size; or an `av.VideoFrame`.
 
         Returns:
             Logits by head, if a prediction is due; else None.
@@ -73,18 +74,50 @@ def uniform(count, frames):
 
 
 def resize(picture, height, width, mode="squash"):
-    """A picture (rows, columns, 3) uint8 as (height, width, 3), to within rounding as `egokeras prepare` does.
+    """A picture as (height, width, 3) uint8 RGB, upright.
 
     Args:
+        picture: an `av.VideoFrame`, which gives the very pixels of `egokeras prepare`; or (rows, columns, 3) uint8 RGB, upright,
+            which gives them to within the rounding of two resizers.
         mode: `squash` (aspect ratio given up), `crop` (fill, then the centre) or `pad` (fit, black around).
     """
-    rows, columns = picture.shape[:2]
-    scales = height / rows, width / columns
-    if mode == "squash":
-        return _scale(picture, height, width)
-    scale = max(scales) if mode == "crop" else min(scales)
-    picture = _scale(picture, max(1, round(rows * scale)), max(1, round(columns * scale)))
+    if isinstance(picture, np.ndarray):
+        rows, columns = picture.shape[:2]
+        picture = _scale(picture, *_fit(rows, columns, height, width, mode))
+    else:
+        turns = round(picture.rotation / 90) % 4
+        if turns % 2:
+            columns, rows = _fit(picture.width, picture.height, height, width, mode)
+        else:
+            rows, columns = _fit(picture.height, picture.width, height, width, mode)
+        picture = np.rot90(_converted(picture, rows, columns), turns)
     return _centre(picture, height, width)
+
+
+def _fit(rows, columns, height, width, mode):
+    """Size before the centre is taken."""
+    if mode == "squash":
+        return height, width
+    scales = height / rows, width / columns
+    scale = max(scales) if mode == "crop" else min(scales)
+    return max(1, round(rows * scale)), max(1, round(columns * scale))
+
+
+def _converted(frame, rows, columns):
+    """A frame resized and in RGB, in one step."""
+    shrinks = rows <= frame.height and columns <= frame.width
+    how = "AREA" if shrinks else "BILINEAR"
+    planes = _reformatter().reformat(frame, columns, rows, "gbrp", interpolation=how).planes
+    green, blue, red = (np.frombuffer(plane, np.uint8).reshape(rows, plane.line_size)[:, :columns] for plane in planes)
+    return np.stack([red, green, blue], -1)
+
+
+@functools.cache
+def _reformatter():
+    """One for all frames: setting it up costs more than a frame."""
+    from av.video.reformatter import VideoReformatter
+
+    return VideoReformatter()
 
 
 def _centre(picture, height, width):

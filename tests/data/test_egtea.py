@@ -4,7 +4,8 @@ import collections
 
 import pytest
 
-from egokeras.data import readers
+from egokeras.data import clip_plan, readers
+from egokeras.data.prepare import Preparation
 from egokeras.errors import InputError
 
 ONE = "OP01-R01-PastaSalad-1002316-1004005-F024051-F024101"
@@ -66,6 +67,28 @@ def test_a_missing_index_file_is_named(folder):
         readers.read("egtea", [folder(files)])
 
 
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        (f"cropped_clips/OP01-R01-PastaSalad/{ONE}.mp4", f"cropped_clips/P02-R06-GreekSalad/{TWO}.mp4"),
+        (f"{ONE}.mp4", f"{TWO}.avi"),
+        (f"a/{ONE.lower()}.AVI", f"b/c/{TWO.upper()}.Mkv"),
+        (f"OP01-R01-PastaSalad/{ONE}.webm", f"{TWO}/img_00001.jpg"),
+        (f"{ONE}.tar", f"frames/p02-r06-greeksalad/{TWO}/1.png"),
+    ],
+)
+def test_trimmed_clips_are_found_in_any_layout(tmp_path, folder, one, two):
+    for path in (one, two, "sessions/OP01-R01-PastaSalad.mp4"):
+        (tmp_path / "videos" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "videos" / path).touch()
+    frames = any(path.endswith((".tar", ".jpg", ".png")) for path in (one, two))
+    settings = Preparation(windows=0, frame_rate=24 if frames else None)
+    plan = clip_plan.make_plan(readers.read("egtea", [folder(OFFICIAL)]), tmp_path / "videos", settings)
+    found = {plan.clips[clips[0]].segment.uid: path.relative_to(tmp_path / "videos").as_posix() for path, clips in plan.units}
+    assert found == {ONE: one, TWO: two if two[-4:] not in (".jpg", ".png") else two.rpartition("/")[0]} and plan.missing == ()
+    assert all((clip.item.start, clip.item.stop) == (0.0, None) for clip in plan.clips)
+
+
 RULSTM = {
     "actions.csv": "0, 0_0, Inspect/Read_recipe\n1, 1_1, Open_fridge\n2, 2_0, Move Around_recipe\n",
     "training1.csv": "7,P07-R01-Pizza,15,30,1,1,1\n",
@@ -81,6 +104,14 @@ def test_rulstm_lists_give_spans_of_the_session(folder):
     assert second.labels == {"verb": "Move Around", "noun": "recipe", "action": "Move Around_recipe"}
     assert second.splits == ("train2", "validation1") and found.exclusive == "segment"
     assert found.classes["verb"] == ("Inspect/Read", "Open", "Move Around")
+
+
+def test_rulstm_spans_are_cut_from_sessions(tmp_path, folder):
+    (tmp_path / "videos" / "raw").mkdir(parents=True)
+    (tmp_path / "videos" / "raw" / "p07-r01-pizza.MP4").touch()
+    plan = clip_plan.make_plan(readers.read("egtea", [folder(RULSTM)]), tmp_path / "videos", Preparation(windows=0))
+    assert [(path.name, clips) for path, clips in plan.units] == [("p07-r01-pizza.MP4", (0, 1))]
+    assert [(clip.item.start, clip.item.stop) for clip in plan.clips] == [(0.5, 1.0), (31 / 30, 1.5)]
 
 
 def test_a_segment_on_both_sides_of_a_rulstm_split_is_refused(folder):

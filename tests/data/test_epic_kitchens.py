@@ -64,6 +64,12 @@ def test_the_noun_file_that_is_named_goes_before_the_one_that_is_found(folder):
     assert found.classes["noun"] == ("tap", "gate", "hand:left") and found.classes["noun_category"] == ("hand", "x")
 
 
+def test_the_table_of_lengths_that_is_named_is_a_source(folder):
+    place = folder(EPIC100)
+    found = readers.read("epic100", [place / "EPIC_100_train.csv", place / "EPIC_100_video_info.csv"])
+    assert {path.name for path in found.sources} == {name for name in EPIC100 if "uda" not in name and "test" not in name}
+
+
 def test_epic55_has_two_test_sets(folder):
     found = readers.read("epic55", [folder(EPIC55)])
     assert [(s.uid, s.splits, dict(s.labels), s.group) for s in found.segments] == [

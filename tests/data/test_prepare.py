@@ -1,6 +1,7 @@
 """prepare: equal bytes whatever happens on the way, and damaged videos cost only themselves."""
 
 import csv
+import errno
 import functools
 import json
 import os
@@ -141,21 +142,110 @@ def test_a_span_beyond_the_end_costs_one_clip(tmp_path, videos):
     assert "lasts from 3.500 s to 5.000 s, the video only to 4.000 s" in (tmp_path / "out" / "quarantine.csv").read_text()
 
 
-def test_a_worker_that_dies_or_hangs_costs_its_unit(tmp_path, videos, monkeypatch):
+def test_a_worker_that_dies_or_hangs_costs_its_video(tmp_path, videos, monkeypatch):
     fates = {"P01": os.abort, "P03": functools.partial(time.sleep, 600)}
     make = prepare._task
     monkeypatch.setattr(prepare, "_task", lambda plan, unit, *rest: fates.get(plan.units[unit][0].stem) or make(plan, unit, *rest))
-    settings = Preparation(frames=2, size=16, workers=2, windows=0, timeout=5)
+    settings = Preparation(frames=2, size=16, workers=2, windows=0, timeout=3)
     prepare.prepare(annotated(2), videos, tmp_path / "out", settings)
     listed = (tmp_path / "out" / "quarantine.csv").read_text()
     assert listed.count("SIGABRT") == 2 and listed.count("time limit") == 2
     assert len(Shards(tmp_path / "out")) == 8
 
 
+def test_a_lost_unit_is_cut_again_clip_by_clip(tmp_path, videos, monkeypatch):
+    """An accident to a worker leaves no trace in the bytes; a clip that kills its worker each time is lost alone."""
+    settings = Preparation(frames=4, size=40, workers=2, windows=0, shard_bytes=100_000)
+    prepare.prepare(annotated(5), videos, tmp_path / "whole", settings)
+    make = prepare._task
+    guilty: set[str] = set()
+
+    def dies(plan, unit, clips, *rest):
+        uids = {plan.clips[clip].segment.uid for clip in clips}
+        fails = uids & guilty or (len(clips) > 1 and unit in (0, 4))
+        return functools.partial(signal.raise_signal, signal.SIGKILL) if fails else make(plan, unit, clips, *rest)
+
+    monkeypatch.setattr(prepare, "_task", dies)
+    prepare.prepare(annotated(5), videos, tmp_path / "accident", settings)
+    assert content(tmp_path / "accident") == content(tmp_path / "whole")
+    guilty.add("3-2")
+    summary = prepare.prepare(annotated(5), videos, tmp_path / "guilty", settings)
+    assert summary["quarantined"] == 1 and "3-2,P03,ended the worker process (SIGKILL" in (tmp_path / "guilty/quarantine.csv").read_text()
+    assert set(Shards(tmp_path / "whole").clips["uid"]) - set(Shards(tmp_path / "guilty").clips["uid"]) == {"3-2"}
+
+
+def test_what_a_power_cut_took_is_cut_again(tmp_path, videos, monkeypatch):
+    """Staged clips are not synced to the disk; the journal may tell of some that are gone, short or never written."""
+    prepare.prepare(annotated(), videos, tmp_path / "whole", SMALL)
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+        context.setattr(prepare._Packer, "_pack_unit", stopped_at(4, prepare._Packer._pack_unit))
+        prepare.prepare(annotated(), videos, tmp_path / "cut", SMALL)
+    staged = sorted((tmp_path / "cut" / ".work").glob("clip-*"))
+    assert len(staged) >= 5
+    staged[0].unlink()
+    staged[1].write_bytes(staged[1].read_bytes()[:100])
+    staged[2].write_bytes(bytes(staged[2].stat().st_size))
+    with open(tmp_path / "cut" / ".work" / "journal.jsonl", "ab") as file:
+        file.write(b"\0\xff" * 99)
+    prepare.prepare(annotated(), videos, tmp_path / "cut", SMALL)
+    assert content(tmp_path / "cut") == content(tmp_path / "whole")
+
+
+def stopped_at(count, pack):
+    """A `_pack_unit` that fails at its `count`-th unit."""
+
+    def stopping(packer, unit):
+        if unit == count:
+            raise KeyboardInterrupt
+        pack(packer, unit)
+
+    return stopping
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 3 MB, and a function that makes it larger."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(folder)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a disk")
+    yield folder, lambda: subprocess.run(["mount", "-o", "remount,size=64m", folder], check=True)
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_stops_and_the_same_command_goes_on(small_disk, tmp_path, videos, monkeypatch):
+    """4.3 MB of clips on 3 MB; the check before the work is fooled, as if another program had filled the disk."""
+    disk, grow = small_disk
+    settings = Preparation(frames=6, size=64, workers=2, windows=0, shard_bytes=500_000)
+    prepare.prepare(annotated(), videos, tmp_path / "whole", settings)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 0, 10**9))
+    for _ in range(2):
+        with pytest.raises(InputError, match="No space left on device; free some space and run the same command again to go on"):
+            prepare.prepare(annotated(), videos, disk / "out", settings)
+        assert not (disk / "out" / "index.json").exists()
+    grow()
+    prepare.prepare(annotated(), videos, disk / "out", settings)
+    assert content(disk / "out") == content(tmp_path / "whole")
+
+
+def test_a_full_disk_stops_the_packing(tmp_path, videos, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as context, pytest.raises(InputError, match=r"out: No space left on device; free some space .* to go on"):
+        context.setattr(prepare.ShardWriter, "append", full)
+        prepare.prepare(annotated(2), videos, tmp_path / "out", SMALL)
+    prepare.prepare(annotated(2), videos, tmp_path / "out", SMALL)
+    prepare.prepare(annotated(2), videos, tmp_path / "whole", SMALL)
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
 def test_no_clip_at_all_leaves_no_work(tmp_path, videos, monkeypatch):
     monkeypatch.setattr(prepare, "_task", lambda *_: os.abort)
-    with pytest.raises(InputError, match="none of 6 clips could be made; .*SIGABRT"):
-        prepare.prepare(annotated(1), videos, tmp_path / "out", SMALL)
+    alone = Annotations(segments=annotated(1).segments[:1], classes={"verb": ("take",)})
+    with pytest.raises(InputError, match="none of 1 clips could be made; .*SIGABRT"):
+        prepare.prepare(alone, videos, tmp_path / "out", SMALL)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -178,8 +268,9 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="kills processes")
-def test_kill_and_rerun_gives_the_same_bytes(tmp_path, videos):
+@pytest.fixture
+def start(tmp_path, videos):
+    """Function that starts a `prepare` of 180 clips into a folder, as a process of its own."""
     table = tmp_path / "table.csv"
     rows = [
         f"P{n:02d}.mp4,{'cut' if n < 2 else 'put'},{s * 0.1:.1f},{s * 0.1 + 1:.1f},{'train' if n % 2 else 'validation'}"
@@ -191,10 +282,15 @@ def test_kill_and_rerun_gives_the_same_bytes(tmp_path, videos):
     script.write_text(SCRIPT)
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
-    def start(out):
+    def started(out):
         command = [sys.executable, str(script), str(table), str(videos), str(out)]
         return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
+    return started
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills processes")
+def test_kill_and_rerun_gives_the_same_bytes(tmp_path, start):
     whole = start(tmp_path / "whole")
     whole.communicate()
     assert whole.returncode == 0
@@ -216,6 +312,16 @@ def test_kill_and_rerun_gives_the_same_bytes(tmp_path, videos):
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
     again = start(tmp_path / "killed")
     assert "complete already" in again.communicate()[1] and again.returncode == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs locks")
+def test_two_at_once_do_not_mix(tmp_path, start):
+    running = [start(tmp_path / "out") for _ in range(2)]
+    said = [process.communicate()[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    waiting = [text for text in said if "another `prepare` is at work" in text]
+    assert len(waiting) == 1 and "complete already" in waiting[0] and "180 clips to cut" not in waiting[0]
+    assert len(Shards(tmp_path / "out")) == 190 and not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
 
 
 def test_another_plan_does_not_mix_in(tmp_path, videos):

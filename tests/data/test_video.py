@@ -1,5 +1,7 @@
 """Decoding: the wanted frames and no others, by timestamps, upright; damage is an error."""
 
+import dataclasses
+import itertools
 import subprocess
 import sys
 
@@ -10,6 +12,7 @@ import pytest
 
 from egokeras.data import video
 from egokeras.data.video import VideoError
+from egokeras.device import stream
 
 KEYS = {"x264-params": "keyint=12:min-keyint=12:scenecut=0:bframes=3"}
 OPEN = {"x264-params": "keyint=12:min-keyint=12:scenecut=0:bframes=3:open-gop=1"}
@@ -43,6 +46,49 @@ def test_every_frame_alone_and_any_order(tmp_path, make_video, number_of, kind):
     assert found.by_order == name.endswith(".avi")
     numbers = np.random.default_rng(0).permutation(count).tolist() + [7, 7, 8, 30, 31, 49, *range(13, count), *range(25, count, 9)]
     assert [number_of(picture) for picture in video.decode(found, numbers)] == numbers
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "skips"),
+    [
+        ("a.mp4", "bframes=3", True),
+        ("a.mp4", "bframes=5:b-pyramid=strict:ref=4:weightb=1", True),
+        ("a.mp4", "bframes=3:open-gop=1:slices=3", True),
+        ("a.mp4", "bframes=3:interlaced=1", True),
+        ("a.mkv", "bframes=16:b-adapt=0:b-pyramid=none:aud=1", True),
+        ("a.mp4", "bframes=0", False),
+        ("a.ts", "bframes=3", False),
+    ],
+)
+def test_skipped_frames_change_no_pixel(tmp_path, name, params, skips):
+    """Of H.264 some frames are never decoded; the wanted ones equal those of a decoder that sees all, and so do those after a seek."""
+    path, count = tmp_path / name, 120
+    noise = np.random.default_rng(0).integers(0, 255, (64, 200, 3), np.uint8)
+    with av.open(str(path), "w") as container:
+        track = container.add_stream("libx264", rate=25, options={"x264-params": f"keyint=40:min-keyint=40:scenecut=0:{params}"})
+        track.width, track.height = 80, 64
+        for number in range(count):
+            container.mux(track.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(noise[:, number : number + 80]), format="rgb24")))
+        container.mux(track.encode())
+    with av.open(str(path)) as container:
+        whole = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    found, random = video.index(path), np.random.default_rng(1)
+    for wanted in ([59], [0, 119], range(0, count, 7), *(np.sort(random.choice(count, 9, replace=False)).tolist() for _ in range(6))):
+        for number, picture in zip(wanted, video.decode(found, wanted), strict=True):
+            np.testing.assert_array_equal(picture, whole[number])
+    with video._Decoder(found, {59}) as decoder:
+        decoder.frame(59)
+        assert (len(decoder.skipped) > 4) == skips and 59 not in decoder.skipped
+
+
+def test_only_a_sound_packet_is_skipped():
+    """Two units of 3 and 2 bytes behind lengths of 4; a slice that others refer to, or a length that does not fit, is decoded."""
+    information, slice_ = b"\0\0\0\3\6ab", b"\0\0\0\2\1c"
+    assert video._is_disposable(information + slice_, 4) and video._is_disposable(slice_ + slice_, 4)
+    for head in (0x21, 0x41, 0x61, 0x65, 0x07, 0x02, 0x81, 0x14):
+        assert not video._is_disposable(information + b"\0\0\0\2" + bytes([head]) + b"c", 4)
+    for broken in (b"", information, slice_[:-1], slice_ + b"\0", b"\0\0\0\3\1c", b"\0\0\0\0\1c"):
+        assert not video._is_disposable(broken, 4)
 
 
 def test_span_by_timestamps(tmp_path, make_video):
@@ -174,6 +220,25 @@ def test_flipped_bytes_cost_only_the_frames_they_touch(tmp_path, make_video, num
     assert [number_of(picture) for picture in video.decode(found, [5, 40, 50])] == [5, 40, 50]
 
 
+def test_a_frame_that_the_decoder_leaves_out_is_missed(tmp_path, make_video, number_of):
+    path = make_video(tmp_path / "a.mp4", options={"x264-params": f"{KEYS['x264-params']}:b-pyramid=none"})
+    gappy = tmp_path / "b.mp4"
+    with av.open(str(path)) as source, av.open(str(gappy), "w") as target:
+        track = target.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        left_out = next(late for early, late in itertools.pairwise(packets[12:]) if late.pts < early.pts)  # no other needs it
+        for packet in packets:
+            if packet is not left_out:
+                packet.stream = track
+                target.mux(packet)
+    found = video.index(path)
+    gap = found.number_at(left_out.pts)
+    found = dataclasses.replace(found, path=gappy)
+    assert [number_of(picture) for picture in video.decode(found, [gap - 1, 30])] == [gap - 1, 30]
+    with pytest.raises(VideoError, match="is missing"):
+        list(video.decode(found, [gap + 1]))
+
+
 def test_playlists_cannot_reach_other_files(tmp_path, make_video):
     canary = make_video(tmp_path / "canary.mp4")
     texts = {
@@ -199,6 +264,51 @@ def test_leaving_early_closes_the_file(tmp_path, make_video):
     )
     done = subprocess.run([sys.executable, "-c", code, str(path.resolve())], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0"
+
+
+def mean_of_areas(path, number, size):
+    """Slow reference: the planes of a BT.601 video in float, chroma in between linear, then means of areas: (size, size, 3)."""
+    with av.open(str(path)) as container:
+        frame = next(frame for place, frame in enumerate(container.decode(video=0)) if place == number)
+    y, u, v = (np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, : plane.width].astype(float) for plane in frame.planes)
+    at = [np.clip(np.arange(count) / 2 + shift, 0, count // 2 - 1) for count, shift in zip(y.shape, (-0.25, 0), strict=True)]
+    linear = [np.clip(1 - np.abs(place[:, None] - np.arange(len(place) // 2)), 0, None) for place in at]
+    u, v = (linear[0] @ (plane - 128) @ linear[1].T * 255 / 224 for plane in (u, v))
+    y = (y - 16) * 255 / 219
+    rgb = np.clip(np.stack([y + 1.402 * v, y - 0.344136 * u - 0.714136 * v, y + 1.772 * u]), 0, 255)
+    rows, columns = (stream._area(count, size) for count in y.shape)
+    return np.einsum("sh,chw,tw->stc", rows, rgb, columns)
+
+
+@pytest.mark.parametrize("mode", ["squash", "crop", "pad"])
+def test_one_step_resizes_as_two_do(tmp_path, mode):
+    """Conversion and resizing at once against one after the other, upright and turned, smaller and larger."""
+    path = tmp_path / "a.mp4"
+    waves = np.sin(np.arange(160) / 9)[None, :, None] + np.cos(np.arange(96) / 7)[:, None, None] * np.array([1, 0.6, -0.8])
+    picture = (127 + 60 * waves).clip(0, 255).astype(np.uint8)
+    with av.open(str(path), "w") as container:
+        track = container.add_stream("libx264", rate=25, options={"crf": "4"})
+        track.width, track.height, track.pix_fmt = 160, 96, "yuv420p"
+        for shift in range(4):
+            container.mux(track.encode(av.VideoFrame.from_ndarray(np.roll(picture, 9 * shift, 1), format="rgb24")))
+        container.mux(track.encode())
+    if mode == "squash":
+        small = [picture.copy() for picture in video.decode(video.index(path), [1, 3], 48)]
+        for number, found in zip((1, 3), small, strict=True):
+            difference = np.abs(found - mean_of_areas(path, number, 48))
+            assert difference.mean() < 0.5 and difference.max() < 3
+    for _ in range(2):
+        index = video.index(path)
+        for size in (24, 72, 130):
+            (whole,) = video.decode(index, [2])
+            (found,) = video.decode(index, [2], size, mode)
+            difference = found.astype(int) - video.resize(whole, size, mode)
+            assert found.shape == (size, size, 3) and np.abs(difference).mean() < 2 and np.abs(np.median(difference)) <= 2
+            container = av.open(str(path))
+            with container:
+                frame = next(frame for place, frame in enumerate(container.decode(video=0)) if place == 2)
+                np.testing.assert_array_equal(stream.resize(frame, size, size, mode), found)
+        turn(path, (0, 1 << 16, -1 << 16, 0))
 
 
 def test_resize_modes():

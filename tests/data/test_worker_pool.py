@@ -44,15 +44,60 @@ def test_lost_tasks_cost_only_themselves():
 def test_a_worker_that_died_without_a_task(monkeypatch):
     give = worker_pool.Worker.give
 
-    def to_a_dead_one(worker, number, task, timeout):
-        if number == 2:
+    def to_a_dead_one(worker, job, timeout):
+        if job.number == 2:
             worker.process.kill()
             worker.process.join()
-        give(worker, number, task, timeout)
+        give(worker, job, timeout)
 
     monkeypatch.setattr(worker_pool.Worker, "give", to_a_dead_one)
     found = dict(worker_pool.results(roots(5), workers=1, timeout=60))
     assert "SIGKILL" in found.pop(2).reason and found == {number: math.sqrt(number) for number in (0, 1, 3, 4)}
+
+
+def test_a_worker_that_dies_while_it_starts(monkeypatch):
+    """An accident is made good; processes that never start are an error."""
+    accidents = [1, 1]
+    init = worker_pool.Worker.__init__
+
+    def killed(worker, *args):
+        init(worker, *args)
+        if accidents and accidents.pop():
+            worker.process.kill()
+
+    monkeypatch.setattr(worker_pool.Worker, "__init__", killed)
+    assert dict(worker_pool.results(roots(3), workers=2, timeout=60)) == {number: math.sqrt(number) for number in range(3)}
+    assert not accidents
+    with pytest.raises(RuntimeError, match="do not start"):
+        list(worker_pool.results(roots(3), workers=2, timeout=60, setup=functools.partial(os._exit, 3)))
+
+
+def test_a_lost_task_is_split_and_only_the_guilty_parts_are_lost():
+    dies, hangs = os.abort, functools.partial(time.sleep, 600)
+    parts = {
+        1: [*roots(2), dies, functools.partial(math.sqrt, 9)],
+        3: [functools.partial(math.sqrt, 16), hangs, functools.partial(math.sqrt, 25)],
+        4: roots(3),  # the accident does not happen again
+        5: [],
+    }
+    tasks = roots(6)
+    for number, how in ((1, dies), (3, hangs), (4, functools.partial(signal.raise_signal, signal.SIGKILL)), (5, dies)):
+        tasks[number] = how
+    found = dict(worker_pool.results(tasks, workers=2, timeout=1.5, split=parts.__getitem__))
+    assert found[0] == 0 and found[2] == math.sqrt(2) and found[4] == [0, 1, math.sqrt(2)] and found[5] == []
+    *good, lost, last = found[1]
+    assert good == [0, 1] and last == 3 and "SIGABRT" in lost.reason and not lost.hung
+    good, lost, given_up = found[3]
+    assert good == 4 and lost.hung and given_up == lost  # time limits are long: the first one that is met again is the last
+
+
+def test_workers_go_on_while_results_are_taken_in(tmp_path):
+    tasks = [functools.partial(os.mkdir, str(tmp_path / str(number))) for number in range(4)]
+    for taken, _ in enumerate(worker_pool.results(tasks, workers=1, timeout=60), 1):
+        limit = time.monotonic() + 20
+        while len(list(tmp_path.iterdir())) < min(taken + 1, 4) and time.monotonic() < limit:
+            time.sleep(0.01)
+        assert len(list(tmp_path.iterdir())) == min(taken + 1, 4)
 
 
 def test_memory_limit():
@@ -67,14 +112,11 @@ def test_a_defect_is_raised():
 
 
 def test_no_more_than_ahead_are_started(tmp_path):
-    """While the first task sleeps, only those up to `ahead` are done."""
-    tasks = [functools.partial(time.sleep, 2), *(functools.partial(os.mkdir, str(tmp_path / str(number))) for number in range(9))]
-    order = []
-    for number, _ in worker_pool.results(tasks, workers=2, timeout=60, ahead=4):
-        order.append(number)
-        if number == 0:
-            assert len(list(tmp_path.iterdir())) == 3
-    assert sorted(order) == list(range(10))
+    """The first task sleeps, then looks what others have done meanwhile."""
+    look = functools.partial(subprocess.check_output, f"sleep 2; ls '{tmp_path}'", shell=True)
+    tasks = [look, *(functools.partial(os.mkdir, str(tmp_path / str(number))) for number in range(1, 10))]
+    found = dict(worker_pool.results(tasks, workers=2, timeout=60, ahead=4))
+    assert found[0].split() == [b"1", b"2", b"3"] and sorted(found) == list(range(10))
 
 
 def test_workers_end_with_their_parent(tmp_path):
