@@ -1,6 +1,7 @@
 """Losses as plain functions of logits, one value per clip."""
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 
@@ -25,6 +26,17 @@ def cross_entropy(labels, logits, class_weights=None):
 
 
 def mean_over_known(losses, labels):
-    """Mean of per-clip losses over the clips that have a label; 0 where none has."""
-    known = ops.sum(ops.cast(labels >= 0, "float32"))
+    """Mean of per-clip losses over the clips that have a label; 0 where none has.
+
+    On several devices it is this device's share of the mean over the whole batch: the shares add up to it.
+    """
+    known = sum_over_replicas(ops.sum(ops.cast(labels >= 0, "float32")))
     return ops.sum(losses) / ops.maximum(known, 1.0)
+
+
+def sum_over_replicas(values):
+    """Sums over the devices of a `tf.distribute` strategy, for any structure of tensors; on one device the values themselves."""
+    replica = tf.distribute.get_replica_context()
+    if replica is None or replica.num_replicas_in_sync == 1:
+        return values
+    return replica.all_reduce(tf.distribute.ReduceOp.SUM, values)

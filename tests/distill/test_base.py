@@ -1,0 +1,74 @@
+"""The state of a Distiller: everything that a training changes can be listed by name, carried to another one, and trained on."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from egokeras.distill import Distiller
+from egokeras.metrics import TopK
+
+
+def distiller():
+    keras.utils.set_random_seed(0)
+    features = keras.Input((6,), name="features")
+    x = keras.layers.Dense(8, activation="relu")(features)  # no names: Keras numbers those through the process
+    x = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization()(x))
+    student = keras.Model({"features": features}, {space: keras.layers.Dense(n, name=space)(x) for space, n in (("verb", 4), ("noun", 7))})
+    made = Distiller(student)
+    made.compile(keras.optimizers.Adam(1e-2, use_ema=True), top=(1, 5))
+    return made
+
+
+def data():
+    random = np.random.default_rng(0)
+    targets = {"verb": random.integers(-1, 4, 24).astype("int32"), "noun": random.integers(-1, 7, 24).astype("int32")}
+    return tf.data.Dataset.from_tensor_slices(({"features": random.normal(size=(24, 6)).astype("float32")}, targets)).batch(8)
+
+
+def values(made):
+    return {name: keras.ops.convert_to_numpy(variable) for name, variable in made.state_variables().items()}
+
+
+def steps(made, batches):
+    """Train without `fit`, which would begin an epoch: the running means go on, too."""
+    step = tf.function(made.train_step)
+    for batch in batches:
+        step(batch)
+    return values(made)
+
+
+def test_a_training_goes_on_from_the_state_alone():
+    undisturbed, first, second = distiller(), distiller(), distiller()
+    wanted = steps(undisturbed, [*data(), *data()])
+    state = steps(first, data())
+    second.build_trackers(first.tracked)
+    assert list(second.state_variables()) == list(state) and len({id(v) for v in second.state_variables().values()}) == len(state)
+    for name, variable in second.state_variables().items():
+        variable.assign(state[name])
+    found = steps(second, data())
+    assert found.keys() == wanted.keys()
+    for name in wanted:
+        np.testing.assert_array_equal(found[name], wanted[name], err_msg=name)
+
+
+def test_the_state_leaves_out_nothing_that_a_step_changes():
+    made = distiller()
+    made.build_trackers(["loss", "ce_verb", "ce_noun", "verb_top1", "noun_top1", "noun_top5"])
+    before = values(made)
+    after = steps(made, data())
+    assert list(after) == list(before)
+    same = [made.state_variables()[name].name for name in after if np.array_equal(before[name], after[name])]
+    assert sorted(same) == ["epoch", "learning_rate"]  # which callbacks change
+    assert {id(v) for v in [*made.variables, *made.optimizer.variables]} <= {id(v) for v in made.state_variables().values()}
+
+
+def test_trackers_made_beforehand_are_those_that_a_step_makes():
+    lazy, ready = distiller(), distiller()
+    steps(lazy, data().take(1))
+    ready.build_trackers(lazy.tracked)
+    assert lazy.tracked == ("loss", "ce_verb", "ce_noun", "verb_top1", "noun_top1", "noun_top5")
+    ks = {metric.name: metric.k for metric in ready.metrics if isinstance(metric, TopK)}
+    assert ks == {"verb_top1": 1, "noun_top1": 1, "noun_top5": 5}
+    names = ready.tracked
+    ready.build_trackers(["loss"])
+    assert ready.tracked == names == lazy.tracked
