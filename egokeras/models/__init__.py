@@ -1,12 +1,13 @@
-"""Models as frozen dataclasses with `build()`, and the report's systems as plain functions that return a `keras.Model`."""
+"""Models as frozen dataclasses with `build()`, and the published ones as plain functions that return a `keras.Model`."""
 
 from egokeras.models.frame_model import FrameModel
 from egokeras.models.mobilenet_v2 import Backbone, SmallBackbone
+from egokeras.models.resnet3d import ResNet3D
 from egokeras.models.temporal_heads import AverageHead, ConvLSTMHead, ConvNet1DHead, LSTMHead
 
 __all__ = [
     "AverageHead", "Backbone", "ConvLSTMHead", "ConvNet1DHead", "FrameModel", "LSTMHead", "MobileNetV2Average", "MobileNetV2ConvLSTM",
-    "MobileNetV2ConvNet1D", "MobileNetV2LSTM", "SmallBackbone",
+    "MobileNetV2ConvNet1D", "MobileNetV2LSTM", "ResNet3D", "ResNet3D18", "ResNet3D34", "ResNet3D50", "SmallBackbone",
 ]  # fmt: skip
 
 
@@ -36,6 +37,30 @@ def MobileNetV2Average(classes, *, frames=20, size=224, backbone=Backbone(), hea
     return _build(classes, frames, size, backbone, head)
 
 
+def ResNet3D18(classes, *, frames=16, size=112, shortcut="B"):
+    """3D ResNet-18: `rgb` `(batch, frames, size, size, 3)` uint8 -> logits by label space, and `features` `(batch, 512)`.
+
+    Args:
+        classes: a number (one label space, `action`) or a mapping such as `{"verb": 97, "noun": 300}`.
+        frames, size: of a clip, in frames and pixels.
+        shortcut: `A` or `B`, see `ResNet3D`.
+    """
+    return ResNet3D(depth=18, shortcut=shortcut).build(classes=_by_space(classes), frames=frames, size=size)
+
+
+def ResNet3D34(classes, *, frames=16, size=112, shortcut="B"):
+    """3D ResNet-34; arguments and outputs as for `ResNet3D18`."""
+    return ResNet3D(depth=34, shortcut=shortcut).build(classes=_by_space(classes), frames=frames, size=size)
+
+
+def ResNet3D50(classes, *, frames=16, size=112, shortcut="B"):
+    """3D ResNet-50, `features` `(batch, 2048)`; arguments as for `ResNet3D18`."""
+    return ResNet3D(depth=50, shortcut=shortcut).build(classes=_by_space(classes), frames=frames, size=size)
+
+
 def _build(classes, frames, size, backbone, head):
-    classes = {"action": classes} if isinstance(classes, int) else classes
-    return FrameModel(backbone=backbone, head=head).build(classes=classes, frames=frames, size=size)
+    return FrameModel(backbone=backbone, head=head).build(classes=_by_space(classes), frames=frames, size=size)
+
+
+def _by_space(classes):
+    return {"action": classes} if isinstance(classes, int) else classes

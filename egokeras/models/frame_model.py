@@ -38,19 +38,24 @@ class FrameModel:
         Raises:
             InputError: a field contradicts the data, or the parts do not fit together.
         """
-        frames, size = _agreed("frames", self.frames, frames), _agreed("size", self.size, size)
+        frames, size = agreed("frames", self.frames, frames), agreed("size", self.size, size)
         backbone = self.backbone.build(frames=frames, size=size, pool=self.head.pool)
         head = self.head.build(feature_shape=backbone.output.shape[1:], classes=classes)
         rgb = keras.Input((frames, size, size, 3), dtype="uint8", name="rgb")
         return keras.Model({"rgb": rgb}, head({"features": backbone({"rgb": rgb})}))
 
 
-def _agreed(field, own, given):
+def agreed(field, own, given):
+    """The number of frames or pixels that a model's field and the data agree on.
+
+    Raises:
+        InputError: they contradict each other, or neither says one.
+    """
     if own is None and given is None:
         raise InputError(f"model.{field} is not set and no data says it; give model.{field}=N.")
     if own is not None and given is not None and own != given:
         raise InputError(f"model.{field} is {own} but the shards have {given}; prepare the data with that, or set model.{field}={given}.")
-    agreed = own if given is None else given
-    if agreed < 1:
-        raise InputError(f"model.{field} is {agreed}; give at least 1.")
-    return agreed
+    value = own if given is None else given
+    if value < 1:
+        raise InputError(f"model.{field} is {value}; give at least 1.")
+    return value
