@@ -17,6 +17,7 @@ def svg(figure, description):
     """The figure as an inline `<svg>`: as wide as its place, in the colours of the page, `description` for screen readers."""
     import matplotlib
 
+    _plain(figure)
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": description}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}, dpi=150)
@@ -32,8 +33,15 @@ def _opening(box, description):
     )
 
 
+def _plain(figure):
+    """A dollar in a class name begins no formula."""
+    for text in figure.findobj(lambda artist: hasattr(artist, "set_parse_math")):
+        text.set_parse_math(False)
+
+
 def png(figure):
     """The figure as PNG bytes on white."""
+    _plain(figure)
     for text in figure.findobj(lambda artist: hasattr(artist, "get_color")):
         if text.get_color() == INK:
             text.set_color("black")

@@ -1,19 +1,37 @@
-"""`egokeras verify`: check every checksum and count of shards, a run or an artifact."""
+"""`egokeras verify`: check every checksum and count of shards, feature caches, runs and artifacts; find leaks between splits."""
 
 import collections
+import concurrent.futures
+import contextlib
 import csv
+import importlib.metadata
 import json
+import math
+import os
 import pathlib
+import re
 import zipfile
+import zlib
 
 from egokeras.errors import InputError
-from egokeras.files import UNFINISHED
+from egokeras.files import UNFINISHED, read_json, sha256
 
 EXAMPLE = "egokeras verify shards/epic100"
+WORK, CHECKSUMS = ".work", ".checksums"
+IN_WORK = (WORK, CHECKSUMS, ".lock")
+SHARD = re.compile(r"shard-\d+\.npy")
+# Names that `files.atomic`, `tempfile` and `train.save` give to what is not whole yet; `export` works in `exports`.
+LEFT_OVER = re.compile(r"\..+\.[a-z0-9_]{8}|\..+\.tmp\.keras", re.DOTALL)
+EXPORTING = re.compile(r"\.[a-z0-9_]{8}")
+CLIPS = re.compile("(uid|video|logits_.*|label_.*).npy")
+ARCHIVES = ("model.keras", "predictions.npz", "train_predictions.npz", "snapshots/*.npz")
+RECORDS = ("recipe.json", "classes.json", "metrics.json", "latency.json")
 
 
 def add_arguments(parser):
-    parser.add_argument("path", metavar="PATH", help="a folder of shards, a run folder or an exported artifact")
+    parser.add_argument(
+        "path", metavar="PATH", help="a folder of shards, of a run or of an exported artifact, or one with such folders in it"
+    )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 
@@ -23,96 +41,269 @@ def run(args):
     if args.json:
         print(json.dumps({"path": str(path), "findings": found}, indent=1))
     else:
-        print("\n".join(found) if found else f"{path}: everything is as it was written")
+        print("\n".join(map(_plain, found)) if found else f"{path}: everything is as it was written")
     return 1 if found else 0
 
 
+def _plain(sentence):
+    """Names of files and splits are others' words: a terminal shows them and does not obey them."""
+    from egokeras.data.tables import CONTROL
+
+    return CONTROL.sub(lambda match: repr(match[0])[1:-1], sentence)
+
+
 def findings(path):
-    """Yield a sentence for everything in the folder that is not as it was written.
+    """Yield a sentence for everything at or below the folder that is not as it was written.
 
     Raises:
-        InputError: the folder is none of ours.
+        InputError: there is nothing of ours.
     """
-    artifacts = sorted(path.rglob("artifact.json")) if path.is_dir() else []
-    if (path / "index.json").is_file() or list(path.glob("shard-*.npy")):
-        yield from _shards(path)
-    elif artifacts or (path / "recipe.json").is_file():
-        trained = (path / "model.keras").is_file() or not (path / "recipe.json").is_file()
-        if not trained or (path / UNFINISHED).exists():
-            yield f"{path} is not finished; run its `egokeras train` again."
-        for index in sorted(path.glob("*/index.json")):
-            yield from _shards(index.parent)
-        for file in sorted([*path.glob("model.keras"), *path.glob("predictions.npz")]):
-            yield from _archive(file)
-        for artifact in artifacts:
-            yield from _artifact(artifact)
-    else:
+    places = _places(path)
+    if not places:
         raise InputError(
             f"{path} holds neither shards (index.json) nor a run (recipe.json) nor an artifact (artifact.json); check the path."
         )
+    for folder, check in places:
+        yield from check(folder)
+    yield from _left_over(path)
 
 
-def _archive(file):
-    """Files of a run that are zip archives, and so hold a checksum of each part."""
+def _places(path):
+    """(folder, its check) for all that can be checked, in order; what has lost its index is known by its other files."""
+    checks = {"index.json": _shards, "clips.npy": _shards, "recipe.json": _run, "artifact.json": _artifact, UNFINISHED: _unfinished}
+    found: dict = {}
+    for file in sorted(path.rglob("*")) if path.is_dir() else ():
+        check = _shards if file.name in (WORK, CHECKSUMS) or SHARD.fullmatch(file.name) else checks.get(file.name)
+        if check and not any(map(_temporary, file.relative_to(path).parents)):
+            found[file.parent, check] = None
+    return list(found)
+
+
+def _temporary(path):
+    return path.name in IN_WORK or bool(
+        LEFT_OVER.fullmatch(path.name) or (path.parent.name == "exports" and EXPORTING.fullmatch(path.name))
+    )
+
+
+def _left_over(path):
+    for file in sorted(path.rglob(".*")):
+        unfinished = file.name in IN_WORK and not (file.parent / "index.json").exists()  # said already
+        if _temporary(file) and not unfinished and not any(map(_temporary, file.relative_to(path).parents)):
+            yield f"{file} was left by a command that was interrupted, or is still running; run that again, or delete this."
+
+
+def _run(path):
+    """Files of a run: there, whole, of one Keras and of one set of shards."""
+    if not (path / "model.keras").is_file() and not (path / UNFINISHED).exists():
+        yield from _unfinished(path)
+    for name in RECORDS:
+        if (path / name).is_file():
+            yield from _said(read_json, path / name)
+    for file in [file for pattern in ARCHIVES for file in sorted(path.glob(pattern)) if file.is_file()]:
+        yield from _archive(file)
+    yield from _said(_check_data, path)
+
+
+def _unfinished(path):
+    yield f"{path} is not finished; run its `egokeras train` again."
+
+
+def _said(check, *arguments):
+    """The sentence of an InputError, if there is one."""
     try:
-        with zipfile.ZipFile(file) as archive:
-            broken = archive.testzip()
-    except (zipfile.BadZipFile, OSError):
-        broken = "all of it"
-    if broken:
-        yield f"{file} is damaged ({broken}); restore it or train again."
-
-
-def _artifact(description):
-    from egokeras.device.artifact import Artifact
-
-    try:
-        Artifact.open(description)
+        check(*arguments)
     except InputError as error:
         yield str(error)
 
 
+def _archive(file):
+    """A zip archive holds a checksum of each part; arrays need no pickle and have as many rows as there are clips."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            broken = archive.testzip()
+            if not broken and file.suffix == ".npz":
+                _check_arrays(archive)
+            elif not broken:
+                yield from _keras_version(file, archive)
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError):
+        broken = "all of it"
+    except (KeyError, TypeError, ValueError) as error:
+        broken = str(error)[:200]
+    if broken:
+        yield f"{file} is damaged ({broken}); restore it or train again."
+
+
+def _check_arrays(archive):
+    """Only their headers are read, so that a small file cannot ask for much memory."""
+    import numpy as np
+
+    lengths = {}
+    for part in archive.infolist():
+        with archive.open(part) as member:
+            header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[np.lib.format.read_magic(member)[0]]
+            shape, _, dtype = header(member)
+            size = part.file_size - member.tell()
+        if dtype.hasobject:
+            raise ValueError(f"{part.filename} holds objects, which run as code when they are read")
+        if math.prod(shape) * dtype.itemsize != size:
+            raise ValueError(f"{part.filename} has {size} bytes for {shape} {dtype}")
+        if CLIPS.match(part.filename):
+            lengths[part.filename] = shape[:1]
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"arrays of different length: {', '.join(lengths)}")
+
+
+def _keras_version(file, archive):
+    """Keras reads what an older one wrote, not always the other way."""
+    wrote, reads = str(json.loads(archive.read("metadata.json"))["keras_version"]), _installed("keras")
+    if reads and _numbers(wrote) > _numbers(reads):
+        yield f"{file} was written by Keras {wrote!r}, this is {reads}; update keras before you load it."
+
+
+def _installed(package):
+    """Version of a package, None if it is not there."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return None
+
+
+def _numbers(version):
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]
+
+
+def _check_data(path):
+    """The shards that lie where the run's lay are still those it was trained on, and those it was judged by."""
+    from egokeras.data.shards import INDEX
+
+    recipe = read_json(path / "recipe.json")
+    data = recipe.get("data") if isinstance(recipe, dict) else None
+    known = recipe.get("data_sha256") if isinstance(recipe, dict) else None
+    if not isinstance(data, dict) or not isinstance(data.get("shards"), str) or not known:
+        return
+    index = pathlib.Path(data["shards"], INDEX)
+    if index.is_file() and sha256(index) != known:
+        raise InputError(f"{path} was trained on other shards than those that lie in {data['shards']!r} now; its scores are not of these.")
+
+
+def _artifact(path):
+    from egokeras.device.artifact import Artifact
+
+    yield from _said(Artifact.open, path)
+
+
 def _shards(path):
     from egokeras.data.shards import Shards
-    from egokeras.progress import track
 
+    if (path / CHECKSUMS).exists() and not (path / "index.json").exists():
+        yield f"{path} is not finished; a training that wants these features goes on with them, or delete it."
+        return
     try:
         data = Shards(path)
     except InputError as error:
         yield str(error)
         return
-    for row in track(range(len(data)), "verify", unit="clips"):
-        try:
-            data.read([row])
-        except InputError as error:
-            yield str(error)
+    yield from _versions(path, data)
+    yield from _clips(data)
     yield from _counts(path, data)
+    yield from _table(path, data)
     yield from _leaks(data)
+    yield from _same_content(data)
+
+
+def _versions(path, data):
+    """Features are of the versions that computed them; a training with others does not take them."""
+    made_from = data.index.get("made_from")
+    for package in ("egokeras", "keras", "tensorflow") if isinstance(made_from, dict) else ():
+        wrote, here = made_from.get(package), _installed(package)
+        if wrote and here and wrote != here:
+            yield f"{path} was computed with {package} {wrote}, this is {here}: trainings compute these features anew; delete it."
+
+
+def _clips(data):
+    """Every clip, in the order in which they lie, by several threads: checksums are computed without Python's lock."""
+    from egokeras.progress import track
+
+    rows = data.clips.argsort(order=("shard", "offset")).tolist()
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for said in track(pool.map(lambda row: list(_said(data.read, [row])), rows), "verify", total=len(rows), unit="clips"):
+            yield from said
 
 
 def _counts(path, data):
     held = sum(shard["clips"] for shard in data.index["shards"])
     if not len(data) == data.index["clips"] == held:
         yield f"{path}: {len(data)} clips in the table, {data.index['clips']} in the index, {held} in the shards; make them again."
-    listed = path / "quarantine.csv"
+    known = {shard["file"] for shard in data.index["shards"]}
+    for file in sorted(path.glob("shard-*.npy")):
+        if file.name not in known:
+            yield f"{file} is not in the index, so nothing reads it; delete it, or restore the index that it belongs to."
+    if data.modality == "rgb":
+        yield from _quarantine(path / "quarantine.csv", data.index["quarantined"], data.index.get("quarantine_sha256"))
+
+
+def _quarantine(listed, count, digest):
     lost = 0
     if listed.is_file():
-        with open(listed, newline="", encoding="utf-8") as file:
-            lost = sum(1 for _ in csv.DictReader(file))
-    if lost != data.index["quarantined"]:
-        yield f"{listed} lists {lost} clips, the index counts {data.index['quarantined']}; restore the file."
+        try:
+            with open(listed, newline="", encoding="utf-8") as file:
+                lost = sum(1 for _ in csv.DictReader(file))
+        except (UnicodeDecodeError, csv.Error) as error:
+            yield f"{listed} is damaged ({error}); restore the file."
+            return
+    if lost != count:
+        yield f"{listed} lists {lost} clips, the index counts {count}; restore the file."
+    elif digest and (sha256(listed) if listed.is_file() else None) != digest:
+        yield f"{listed} is missing or was altered after it was written; restore the file."
+
+
+def _table(path, data):
+    """Places that cover the shards without overlap, each clip once, a split that has a name."""
+    from egokeras.data.shards import HEADER_BYTES
+
+    raw = data.index["encoding"] == "raw"
+    for number, shard in enumerate(data.index["shards"]):
+        clips = data.clips[data.clips["shard"] == number]
+        clips.sort(order="offset")
+        ends = clips["size"].cumsum()
+        whole = shard["clips"] if raw else shard["bytes"] - HEADER_BYTES
+        if len(clips) != shard["clips"] or (clips["offset"] != ends - clips["size"]).any() or ends[-1:].tolist() != [whole]:
+            yield f"{path}: the clips of {shard['file']!r} overlap or leave a gap; make the shards again."
+    if len(set(data.clips["uid"].tolist())) < len(data):
+        yield f"{path}: a uid stands for two clips; make the shards again."
+    if (data.clips["splits"] >> len(data.splits)).any():
+        yield f"{path}: a clip is in a split without a name; make the shards again."
 
 
 def _leaks(data):
     """Videos, or groups where they matter, on both sides of a numbering of the splits."""
     from egokeras.data.segments import EXCLUSIVE, held_out, numbering
 
-    for field in EXCLUSIVE[data.index.get("exclusive", "video")]:
+    for field in EXCLUSIVE[data.index.get("exclusive") or "video"]:
         sides = collections.defaultdict(set)
-        for value, mask in zip(data.clips[field].tolist(), data.clips["splits"].tolist(), strict=True):
+        for value, mask in set(zip(data.clips[field].tolist(), data.clips["splits"].tolist(), strict=True)):
             for bit, split in enumerate(data.splits):
                 if value and mask >> bit & 1:
                     sides[value, numbering(split)].add(split)
         for (value, _), splits in sorted(sides.items()):
             if len({held_out(split) for split in splits}) > 1:
                 yield f"{field} {value!r} is in {' and '.join(sorted(splits))}: scores on such a split mean nothing; part the data again."
+
+
+def _same_content(data):
+    """The same clip under two names, on both sides: found by equal checksums, told by equal pixels."""
+    from egokeras.data.segments import held_out, numbering
+
+    alike = collections.defaultdict(list)
+    for row, (checksum, mask) in enumerate(zip(data.clips["checksum"].tolist(), data.clips["splits"].tolist(), strict=True)):
+        alike[checksum].append((row, mask))
+    for clips in alike.values():
+        first: dict = {}  # row of a numbering and side
+        for row, mask in clips if len(clips) > 1 else ():
+            for bit, split in enumerate(data.splits):
+                if mask >> bit & 1:
+                    first.setdefault((numbering(split), held_out(split)), (row, split))
+        for (number, side), (row, split) in first.items():
+            other, another = first.get((number, True), (row, split))
+            if not side and row != other and (data.read([row]) == data.read([other])).all():
+                names = f"{str(data.clips['uid'][row])!r} and {str(data.clips['uid'][other])!r}"
+                yield f"clips {names} have the same content, in {split} and {another}: a score on it means nothing; leave one out."

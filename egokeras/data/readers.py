@@ -22,6 +22,7 @@ READERS = {
     "folders": action_folders.read_folders,
     "table": tables.read,
 }
+LONGEST_NAME = 500  # the tables of shards have as much room for every name as the longest takes
 
 
 def read(name, paths, group=None):
@@ -38,7 +39,8 @@ def read(name, paths, group=None):
         Annotations. Segments have no splits where the format gives none; see `hold_out`.
 
     Raises:
-        InputError: an unknown name, a path that is not there, or anything in the files that cannot be used.
+        InputError: an unknown name, a path that is not there, or anything in the files that cannot be used, such as names with
+            control characters, which a terminal would obey.
     """
     paths = [pathlib.Path(path) for path in paths]
     for path in paths:
@@ -47,7 +49,20 @@ def read(name, paths, group=None):
     if not paths:
         raise InputError("no annotations given; name at least one file or folder.")
     annotations = _own(name, paths) if ".py:" in name else _reader(name)(paths)
-    return segments.check(_grouped(annotations, group) if group else annotations)
+    return _named(segments.check(_grouped(annotations, group) if group else annotations))
+
+
+def _named(annotations):
+    """Names go to terminals, pages and arrays: short, and without what does more than be read."""
+    names = [(space, name) for space, found in annotations.classes.items() for name in found]
+    for segment in annotations.segments:
+        names += [("uid", segment.uid), ("video", segment.video), ("group", segment.group)]
+    for field, name in dict.fromkeys(names):
+        if len(name) > LONGEST_NAME:
+            raise InputError(f"{field} {name[:40]!r}... has {len(name)} characters; shorten it to at most {LONGEST_NAME}.")
+        if tables.CONTROL.search(name):
+            raise InputError(f"{field} {name!r} has a control character or a line break in it; remove it.")
+    return annotations
 
 
 def _reader(name):

@@ -41,6 +41,8 @@ def groups(shards, rows):
 
 def _listed(path):
     """Video names in a text file, one a line, or in the column `video_id` of a csv."""
+    if not pathlib.Path(path).is_file():
+        raise InputError(f"data.videos: {path} is not a file; give a list of videos.")
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             lines = list(csv.reader(file))

@@ -18,6 +18,8 @@ FORMAT = 1
 MANIFEST = "artifact.json"
 INPUT = "rgb"
 RESIZES = ("squash", "crop", "pad")
+# What a terminal obeys in place of showing it.
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # Heads whose product is the answer, the best first.
 ANSWERS = (("action",), ("verb", "noun"), ("verb_category", "noun_category"))
 
@@ -166,7 +168,7 @@ def _check_manifest(file, manifest):
     if found != FORMAT:
         raise InputError(f"{file}: format is {found}, this egokeras reads {FORMAT}; use the egokeras that wrote it, or export again.")
     for name in ("name", "model", "signature", "quantization"):
-        _field(file, manifest, name, str)
+        _require(not CONTROL.search(_field(file, manifest, name, str)), file, name, manifest[name])
     _check_input(file, manifest)
     _check_outputs(file, manifest)
     files = _field(file, manifest, "files", dict)
@@ -195,7 +197,7 @@ def _check_outputs(file, manifest):
     outputs = _field(file, manifest, "outputs", dict)
     _require(outputs, file, "outputs", outputs)
     for head, names in outputs.items():
-        plain = isinstance(names, list) and names and all(isinstance(name, str) for name in names)
+        plain = isinstance(names, list) and names and all(isinstance(name, str) and not CONTROL.search(name) for name in [head, *names])
         _require(plain, file, f"outputs.{head}", names)
 
 

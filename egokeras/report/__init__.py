@@ -8,6 +8,8 @@ import csv
 import dataclasses
 import json
 import pathlib
+import zipfile
+import zlib
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from egokeras.report import film, page, sections
 
 NAME = "report.html"
 LARGEST = 2_000_000
+MOST_BYTES = 4_000_000_000  # of predictions; a small file can unpack to more than a machine has
 CLIPS = (8, 5, 3, 0)  # pictures per list: fewer are tried until the page is small enough
 
 
@@ -55,11 +58,17 @@ def write(folder):
     Raises:
         InputError: the folder is not a run, or one of its files is broken.
     """
-    run = load(folder)
-    for clips in CLIPS:
-        content = render(run, clips).encode()
-        if len(content) <= LARGEST:
-            break
+    try:
+        run = load(folder)
+        for clips in CLIPS:
+            content = render(run, clips).encode()
+            if len(content) <= LARGEST:
+                break
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
+        found = f"{type(error).__name__}: {str(error)[:200]}"
+        raise InputError(f"{folder}: its files do not fit together ({found}); restore them, or train or evaluate it again.") from error
     with atomic(run.folder / NAME) as file:
         file.write(content)
     return run.folder / NAME
@@ -79,7 +88,7 @@ def load(folder):
         classes=_json(folder / "classes.json"),
         predictions=_arrays(folder / "predictions.npz"),
         train_predictions=_arrays(folder / "train_predictions.npz"),
-        exports=[read_json(path) for path in sorted(folder.glob("exports/*/artifact.json"))],
+        exports=[read_json(path) for path in sorted(folder.glob("exports/*/artifact.json")) if path.is_file()],
         latency=_json(folder / "latency.json"),
         shards=_shards(recipe),
     )
@@ -92,8 +101,17 @@ def _json(path):
 def _arrays(path):
     if not path.is_file():
         return {}
-    with np.load(path, allow_pickle=False) as stored:
-        return dict(stored)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(part.file_size for part in archive.infolist())
+        if size > MOST_BYTES:
+            raise InputError(f"{path} would take {size / 1e9:.1f} GB of memory; run `egokeras evaluate` again.")
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(stored)
+    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} is damaged or holds no plain arrays ({error}); run `egokeras evaluate` again.") from None
 
 
 def _history(path):

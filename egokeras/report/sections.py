@@ -2,6 +2,7 @@
 
 import collections
 import csv
+import shlex
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def _threads(result):
 def scores(metrics, folder):
     """Score tables of all clips and of the subsets, and folds."""
     if not metrics.get("heads"):
-        return [page.paragraph("No scores yet: ", page.code(f"egokeras evaluate {folder}"), " makes them.")]
+        return [page.paragraph("No scores yet: ", page.code(f"egokeras evaluate {_quoted(folder)}"), " makes them.")]
     blocks = [page.block(page.element("h3", "All clips"), _score_table(metrics["heads"]))]
     for name, title in SUBSETS.items():
         if name in metrics.get("subsets", {}):
@@ -82,6 +83,11 @@ def scores(metrics, folder):
     if 0 < metrics.get("unseen_clips", 0) == metrics["clips"]:
         parts.append(page.paragraph("All held-out clips are of groups (participants, sources) that training did not see.", kind="note"))
     return [*parts, page.beside(*blocks), *_folds(metrics.get("folds", {}))]
+
+
+def _quoted(path):
+    """As a shell takes it: people copy commands."""
+    return shlex.quote(str(path))
 
 
 def _score_table(results):
@@ -122,7 +128,7 @@ def _folds(folds):
 def export(exports, latency, folder):
     """What the exported files cost, and how fast they are on which processor."""
     if not exports:
-        return [page.paragraph("No export yet: ", page.code(f"egokeras export {folder} int8"), " makes one.")]
+        return [page.paragraph("No export yet: ", page.code(f"egokeras export {_quoted(folder)} int8"), " makes one.")]
     groups = [_export_rows(artifact) for artifact in exports]
     columns = ["export", "#size", "head", "#Keras", "#file", "#lost", "#at most", "#agreement", "gate"]
     about = "Top-1 in percent of the Keras model and of the file. At most: 95% bound of the loss. Agreement: clips with equal top-1."
@@ -149,7 +155,7 @@ def _verdict(answer):
 
 def _latency(latency, exports, folder):
     if not latency.get("results"):
-        files = " ".join(f"{folder}/exports/{artifact['name']}" for artifact in exports)
+        files = " ".join(_quoted(f"{folder}/exports/{artifact['name']}") for artifact in exports)
         return [page.paragraph("Not timed yet: ", page.code(f"egokeras benchmark {files}"), " measures them.")]
     rows = [
         [
