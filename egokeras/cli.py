@@ -6,6 +6,7 @@ import functools
 import importlib
 import io
 import os
+import re
 import sys
 
 from egokeras import __version__, accelerator
@@ -29,6 +30,7 @@ COMMANDS = {
 # module -> the extra of ours that brings it
 EXTRAS = {"av": "video", "matplotlib": "report", **dict.fromkeys(("cv2", "h5py", "keras", "tensorflow"), "train")}
 INTERRUPTED = 130
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # names in a message may hold what a terminal obeys
 _Formatter = functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=24)
 
 
@@ -76,10 +78,11 @@ def _parse(parser, argv):
 def _run(args):
     try:
         if args.tensorflow:
-            accelerator.start(cpu=getattr(args, "cpu", True))
+            accelerator.start(cpu=getattr(args, "cpu", True), devices=getattr(args, "devices", 1))
         return args.run(args) or 0
     except KeyboardInterrupt:
-        print("interrupted" + ("; run the same command again to go on" if args.resumes else ""), file=sys.stderr)
+        again = "; run the same command again" + (" with --resume" if hasattr(args, "resume") else "") + " to go on"
+        print("interrupted" + (again if args.resumes else ""), file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output left, as `head` does: nothing to report
@@ -87,7 +90,7 @@ def _run(args):
     except Exception as error:
         if args.debug:
             raise
-        print(f"error: {_sentence(error)}", file=sys.stderr)
+        print(f"error: {CONTROL.sub(lambda match: repr(match[0])[1:-1], _sentence(error))}", file=sys.stderr)
         return 1
 
 

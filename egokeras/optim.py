@@ -49,6 +49,7 @@ class Optim:
         momentum: of `sgd`.
         weight_decay: decoupled, of `adamw` and `sgd`.
         clip_norm: largest norm of each weight's gradient, or None.
+        ema: momentum of a moving average of the weights, which the trained model gets; None is none.
     """
 
     optimizer: typing.Literal["adam", "adamw", "sgd"] = "adam"
@@ -57,6 +58,7 @@ class Optim:
     momentum: float = 0.9
     weight_decay: float = 0.0
     clip_norm: float | None = None
+    ema: float | None = None
 
     def __post_init__(self):
         if not 0 < self.learning_rate < math.inf:
@@ -76,10 +78,14 @@ class Optim:
         if self.schedule is not None:
             rates = [self.learning_rate * self.schedule.at(epoch, epochs) for epoch in range(epochs)]
             changes = [epoch for epoch in range(1, epochs) if rates[epoch] != rates[epoch - 1]]
-            boundaries = [epoch * steps_per_epoch - 1 for epoch in changes]  # a rate holds up to its boundary, that step included
-            steps = [rates[0], *(rates[epoch] for epoch in changes)]
-            rate = keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, steps) if changes else rates[0]
+            boundaries = [
+                epoch * steps_per_epoch - 1 for epoch in (*changes, epochs)
+            ]  # a rate holds up to its boundary, that step included
+            values = [rates[0], *(rates[epoch] for epoch in changes), rates[-1]]
+            rate = keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, values)
         common = {"learning_rate": rate, "clipnorm": self.clip_norm}
+        if self.ema is not None:
+            common |= {"use_ema": True, "ema_momentum": self.ema}
         if self.optimizer == "sgd":
             return keras.optimizers.SGD(momentum=self.momentum, weight_decay=self.weight_decay or None, **common)
         if self.optimizer == "adamw":

@@ -18,8 +18,10 @@ from egokeras.data.transforms import Augment
 from egokeras.distill import Supervised
 from egokeras.errors import InputError
 from egokeras.files import run_file
-from egokeras.models import FrameModel
+from egokeras.models import FrameModel, ResNet3D
 from egokeras.optim import Optim
+
+PATHS = ("data.shards", "data.videos", "model.backbone.weights")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,13 +79,16 @@ class Recipe:
         early_stopping: epochs without a lower `val_loss` after which training ends and the best weights return; None is never.
         mixed_precision: compute in float16 with float32 weights (for GPUs).
         cache_features: compute a frozen backbone's features once, where no augmentation forbids it.
+        feature_views: augmented copies of each training clip whose features are computed once, too, and taken in turn by the epochs; 0
+            is none: with an augmentation the backbone then runs in every step.
+        deterministic: let TensorFlow take only operations that give the same bits in every run (needed on a GPU; slower there).
         folds: below 1,000 clips, also score by that many grouped folds, each trained anew; 0 is never.
         exports: names of the exports that follow, where the whole road is taken.
     """
 
     name: str
     data: Data = Data()
-    model: FrameModel = FrameModel()
+    model: FrameModel | ResNet3D = FrameModel()
     method: Supervised = Supervised()
     optim: Optim = Optim()
     epochs: int = 100
@@ -92,11 +97,13 @@ class Recipe:
     early_stopping: int | None = None
     mixed_precision: bool = False
     cache_features: bool = True
+    feature_views: int = 0
+    deterministic: bool = False
     folds: int = 0
     exports: tuple[str, ...] = ()
 
     def __post_init__(self):
-        for field, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("early_stopping", 1), ("folds", 0)):
+        for field, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("early_stopping", 1), ("folds", 0), ("feature_views", 0)):
             value = getattr(self, field)
             if value is not None and value < least:
                 raise InputError(f"{field} is {value}; it must be at least {least}.")
@@ -191,7 +198,7 @@ def _parse(text, hint, key):
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = text
-    for candidate in (value, text):
+    for candidate in ({"true": True, "false": False}.get(text, value), text):
         fitted = _fit(candidate, hint)
         if fitted is not _MISFIT:
             return fitted
@@ -234,3 +241,18 @@ def as_json(value):
     if isinstance(value, Mapping):
         return {key: as_json(item) for key, item in value.items()}
     return [as_json(item) for item in value] if isinstance(value, tuple) else value
+
+
+def differences(record, recipe):
+    """Fields in which the `recipe.json` of a run and a recipe differ, as `optim.learning_rate was 0.001 and is 0.01`; paths may change."""
+    old, new = dict(_leaves(record)), dict(_leaves(as_json(recipe)))
+    keys = [key for key in {**old, **new} if key not in PATHS and old.get(key) != new.get(key)]
+    return [f"{key} was {old.get(key)!r} and is {new.get(key)!r}" for key in keys]
+
+
+def _leaves(value, path=()):
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _leaves(item, (*path, key))
+    else:
+        yield ".".join(path), value

@@ -2,42 +2,47 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import pathlib
 import re
+import shutil
 import sys
-import time
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from egokeras import recipe as recipes
+from egokeras import snapshots
+from egokeras.callbacks import HISTORY, callbacks
 from egokeras.data import selection
 from egokeras.data.input_pipeline import batches, default_heads, stream
 from egokeras.data.shards import Shards
 from egokeras.distill import Distiller
 from egokeras.errors import InputError
-from egokeras.features import cached
-from egokeras.files import write_json
+from egokeras.features import cached, view_rows
+from egokeras.files import read_json, write_json
+from egokeras.snapshots import Snapshots
 
+SNAPSHOTS = "snapshots"
 FEW_CLIPS = 1000  # below this, one held-out set says too little and grouped folds are worth their time
 
 
-def fit(recipe, run_dir, *, quiet=False):
-    """Train one stage into `run_dir`: `model.keras`, `recipe.json`, `classes.json`, `history.csv` and `tensorboard/`.
+def fit(recipe, run_dir, **how):
+    """Train one stage into `run_dir`: `model.keras`, `recipe.json`, `classes.json`, `history.csv`, `snapshots/` and `tensorboard/`.
 
     Args:
         recipe: a `Recipe` whose `data.shards` is set.
         run_dir: an existing folder.
-        quiet: show no progress; else a bar on a terminal, and lines elsewhere.
+        **how: the fields of `Conduct`.
 
     Returns:
         The trained student, a `keras.Model` from `rgb`.
 
     Raises:
-        InputError: the recipe and the data do not fit, or a clip is damaged.
+        InputError: the recipe and the data do not fit, a clip is damaged, or a training is to be resumed that differs.
     """
-    run_dir = pathlib.Path(run_dir)
+    run_dir, conduct = pathlib.Path(run_dir), Conduct(**how)
     shards = open_shards(recipe)
     classes = class_counts(recipe, shards)
     _, validation_rows = recipe.data.rows(shards)  # a mistake in the data shows before the work begins
@@ -45,20 +50,76 @@ def fit(recipe, run_dir, *, quiet=False):
         raise InputError(
             f"early_stopping: {shards.path} has no clips in split {recipe.data.validation!r}; hold some out: data.hold_out=0.2."
         )
-    model = _build(recipe, shards, classes)
-    found = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, shards=str(shards.path.resolve())))  # from any working folder
-    write_json(run_dir / "recipe.json", {**recipes.as_json(found), "data_sha256": shards.sha256})
-    write_json(run_dir / "classes.json", {space: shards.classes[space] for space in classes})
-    student, source = _student_and_source(recipe, model, shards, run_dir.parent)
-    with _plain_errors():
-        train_rows, validation_rows = recipe.data.rows(source)
-        _fit(recipe, student, source, train_rows, validation_rows, _callbacks(recipe, run_dir, quiet), quiet)
+    devices = conduct.strategy.num_replicas_in_sync if conduct.strategy else 1
+    if recipe.batch_size % devices:
+        raise InputError(f"batch_size is {recipe.batch_size}, which {devices} devices cannot share; give a multiple of {devices}.")
+    if conduct.resume:
+        check_resumable(recipe, run_dir)
+    elif snapshots.progress(run_dir / SNAPSHOTS) is not None:
+        raise InputError(f"{run_dir} holds the snapshots of another training; resume it, or give another folder.")
+    with conduct.scope():
+        model = _build(recipe, shards, classes)
+        found = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, shards=str(shards.path.resolve())))  # from any folder
+        write_json(run_dir / "recipe.json", {**recipes.as_json(found), "data_sha256": shards.sha256})
+        write_json(run_dir / "classes.json", {space: shards.classes[space] for space in classes})
+        student, source = _student_and_source(recipe, model, shards, run_dir.parent, conduct)
+        with _plain_errors():
+            _fit(recipe, student, source, recipe.data.rows(source), conduct, run_dir / SNAPSHOTS, run_dir)
     save(model, run_dir / "model.keras")
-    return model
+    return conduct.off_strategy(model)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Conduct:
+    """How a training runs on this machine, without bearing on what it gives.
+
+    Attributes:
+        quiet: show no progress; else a bar on a terminal, and lines elsewhere.
+        resume: go on from the last snapshot, if there is one.
+        snapshot_seconds: between two snapshots.
+        strategy: a `tf.distribute.MirroredStrategy`, or None for one device.
+    """
+
+    quiet: bool = False
+    resume: bool = False
+    snapshot_seconds: float = snapshots.SECONDS
+    strategy: tf.distribute.Strategy | None = None
+
+    def scope(self):
+        """The strategy's scope, in which variables are made."""
+        return contextlib.nullcontext() if self.strategy is None else self.strategy.scope()
+
+    def off_strategy(self, model):
+        """The model on one device, where it can be asked batch by batch."""
+        if self.strategy is None:
+            return model
+        single = keras.models.clone_model(model)
+        single.set_weights(model.get_weights())
+        return single
+
+
+def check_resumable(recipe, run_dir):
+    """A training goes on with the recipe and the clips that it began with; only more epochs and other paths are welcome.
+
+    Raises:
+        InputError: names what differs.
+    """
+    file = pathlib.Path(run_dir) / "recipe.json"
+    if not file.exists():  # it was killed before it began
+        return
+    record, shards = read_json(file), open_shards(recipe)
+    data = record.pop("data_sha256", None)
+    changed = recipes.differences({**record, "epochs": max(recipe.epochs, record["epochs"])}, recipe)
+    if changed:
+        raise InputError(f"{run_dir}: {', '.join(changed)}; resume with what it began with, or train anew without --resume.")
+    if data != shards.sha256:
+        raise InputError(f"{run_dir}: {shards.path} does not hold the shards that it began with; give those: data.shards=FOLDER.")
 
 
 def _build(recipe, shards, classes):
     """The recipe's model for these clips; equal seeds give equal weights, and the precision is the model's alone."""
+    if recipe.deterministic:
+        tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(recipe.seed)
     before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_global_policy("mixed_float16" if recipe.mixed_precision else "float32")
@@ -68,69 +129,105 @@ def _build(recipe, shards, classes):
         keras.mixed_precision.set_global_policy(before)
 
 
-def _fit(recipe, student, source, train_rows, validation_rows, callbacks, quiet):
-    """Train `student` on `train_rows` of `source`, and validate on `validation_rows` after every epoch."""
+def _fit(recipe, student, source, rows, conduct, folder, run_dir=None):
+    """Train `student` on `source`.
+
+    Args:
+        rows: of `source`, to train on and to validate on after every epoch.
+        conduct: a `Conduct`.
+        folder: of the snapshots.
+        run_dir: of the logs, if there are to be any; and only then early stopping.
+    """
+    train_rows, validation_rows = rows
     heads = [space for space in student.output if f"label_{space}" in source.clips.dtype.names]
-    labels = {space: source.labels(space, train_rows) for space in heads}
-    method = recipe.method.bind(labels, {space: len(source.classes[space]) for space in heads})
     steps = max(1, round(len(train_rows) / recipe.batch_size))
-    distiller = Distiller(student, method)
-    distiller.compile(recipe.optim.build(steps, recipe.epochs))
+    distiller = _distiller(recipe, student, source, train_rows, heads, steps)
+    stopping = []
+    if run_dir is not None and recipe.early_stopping is not None:
+        stopping = [keras.callbacks.EarlyStopping("val_loss", patience=recipe.early_stopping, restore_best_weights=True, verbose=1)]
+    state = Snapshots(
+        folder,
+        {"clips": _digest(*rows), "data or features": source.sha256},
+        history=run_dir and run_dir / HISTORY,
+        early_stopping=stopping[0] if stopping else None,
+        seconds=conduct.snapshot_seconds,
+    )
+    if conduct.resume:
+        state.restore(distiller)
     data = stream(
         source,
-        train_rows,
+        view_rows(source, train_rows) if source.index.get("made_from", {}).get("views") else train_rows,
         heads=heads,
         batch_size=recipe.batch_size,
         seed=recipe.seed,
-        augment=recipe.data.augment,
+        first_step=state.epoch * steps + state.step,
+        augment=recipe.data.augment if source.modality == "rgb" else None,
         balanced=recipe.data.balanced,
     )
-    validation = None
-    if len(validation_rows):
-        order = tf.data.Dataset.from_tensor_slices(validation_rows).batch(recipe.batch_size)
-        validation = batches(source, order, heads)
-    history = distiller.fit(
+    order = tf.data.Dataset.from_tensor_slices(validation_rows).batch(recipe.batch_size)
+    losses = distiller.fit(
         data,
         epochs=recipe.epochs,
+        initial_epoch=recipe.epochs if state.stopped else state.epoch,
         steps_per_epoch=steps,
-        validation_data=validation,
-        callbacks=[_MethodHook(), *callbacks, keras.callbacks.TerminateOnNaN()],
+        validation_data=batches(source, order, heads) if len(validation_rows) else None,
+        callbacks=[*callbacks(run_dir, conduct.quiet, state.found), *stopping, keras.callbacks.TerminateOnNaN(), state],
         shuffle=False,
-        verbose=int(sys.stdout.isatty() and not quiet),
-    ).history
-    if not np.isfinite(history["loss"][-1]):
-        raise InputError(f"the loss is not finite in epoch {len(history['loss'])}; give a lower optim.learning_rate or an optim.clip_norm.")
+        verbose=int(sys.stdout.isatty() and not conduct.quiet),
+    ).history.get("loss", [0.0])
+    if not np.isfinite(losses[-1]):
+        raise InputError(f"the loss is not finite in epoch {len(losses)}; give a lower optim.learning_rate or an optim.clip_norm.")
 
 
-def folds(recipe, run_dir):
+def _distiller(recipe, student, source, train_rows, heads, steps):
+    labels = {space: source.labels(space, train_rows) for space in heads}
+    distiller = Distiller(student, recipe.method.bind(labels, {space: len(source.classes[space]) for space in heads}))
+    distiller.compile(recipe.optim.build(steps, recipe.epochs))
+    return distiller
+
+
+def _digest(*rows):
+    return hashlib.sha256(b"".join(np.asarray(part, np.int64).tobytes() + b"|" for part in rows)).hexdigest()
+
+
+def folds(recipe, run_dir, **how):
     """Grouped k-fold over all labelled clips: train anew without each fold in turn.
 
     Args:
         recipe: of the run.
-        run_dir: of the run.
+        run_dir: of the run; folds that an interruption left finished or half-way are gone on with.
+        **how: the fields of `Conduct`.
 
     Yields:
         For every fold the trained student, the shards that it reads, the rows it has not seen and the rows it learned from; fewer folds
         where there are fewer groups, and nothing where `recipe.folds` is 0 or there are 1,000 clips or more. Every fold trains all
         epochs: one that stopped early would choose its epoch on the clips that judge it.
     """
+    run_dir, conduct = pathlib.Path(run_dir), Conduct(**{**how, "quiet": True})
     shards = open_shards(recipe)
     classes = class_counts(recipe, shards)
     if not recipe.folds or sum(map(len, recipe.data.rows(shards))) >= FEW_CLIPS:
         return
     for fold in range(recipe.folds):
-        model = _build(recipe, shards, classes)
-        student, source = _student_and_source(recipe, model, shards, pathlib.Path(run_dir).parent)
-        rows = np.concatenate(recipe.data.rows(source))
-        fold_of = selection.grouped_folds(
-            selection.groups(source, rows), source.labels(next(iter(classes)), rows), recipe.folds, recipe.seed
-        )
-        train, test = rows[fold_of != fold], rows[fold_of == fold]
-        if not len(train) or not len(test):
-            continue  # fewer groups than folds
-        with _plain_errors():
-            _fit(recipe, student, source, train, test[:0], [], quiet=True)
-        yield student, source, test, train
+        with conduct.scope():
+            model = _build(recipe, shards, classes)
+            student, source = _student_and_source(recipe, model, shards, run_dir.parent, conduct)
+            rows = np.concatenate(recipe.data.rows(source))
+            fold_of = selection.grouped_folds(
+                selection.groups(source, rows), source.labels(next(iter(classes)), rows), recipe.folds, recipe.seed
+            )
+            train, test = rows[fold_of != fold], rows[fold_of == fold]
+            if not len(train) or not len(test):
+                continue  # fewer groups than folds
+            with _plain_errors():
+                _fit(recipe, student, source, (train, test[:0]), conduct, run_dir / SNAPSHOTS / f"fold-{fold}")
+        yield conduct.off_strategy(student), source, test, train
+
+
+def forget_folds(run_dir):
+    """Remove the snapshots of the folds, whose scores are written."""
+    for folder in (pathlib.Path(run_dir) / SNAPSHOTS).glob("fold-*"):
+        shutil.rmtree(folder)
 
 
 def open_shards(recipe):
@@ -159,12 +256,17 @@ def class_counts(recipe, shards):
     return counts
 
 
-def _student_and_source(recipe, model, shards, runs):
+def _student_and_source(recipe, model, shards, runs, conduct):
     """What is trained, on what: the whole model on frames, or its head on the cached features of a frozen backbone."""
-    backbone = getattr(recipe.model, "backbone", None)
-    if recipe.cache_features and recipe.data.augment is None and backbone is not None and backbone.frozen:
-        return model.get_layer("head"), cached(model.get_layer("backbone"), shards, runs / ".features")
-    return model, shards
+    augment, backbone = recipe.data.augment, getattr(recipe.model, "backbone", None)
+    views = recipe.feature_views if augment is not None else 0
+    if not recipe.cache_features or backbone is None or not backbone.frozen or (augment is not None and not views):
+        return model, shards
+    train_rows, validation_rows = recipe.data.rows(shards)
+    copied = np.concatenate([train_rows, validation_rows]) if recipe.folds else train_rows
+    single = conduct.off_strategy(model.get_layer("backbone"))
+    source = cached(single, shards, runs / ".features", augment=augment, views=views, rows=copied if views else (), seed=recipe.seed)
+    return model.get_layer("head"), source
 
 
 def save(model, path):
@@ -175,55 +277,6 @@ def save(model, path):
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-class _LearningRate(keras.callbacks.Callback):
-    """Adds the learning rate of the epoch, which is constant in it, to the logs."""
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.rate = float(self.model.optimizer.learning_rate)
-
-    def on_epoch_end(self, epoch, logs=None):
-        logs["learning_rate"] = self.rate
-
-
-class _Lines(keras.callbacks.Callback):
-    """A short line after an epoch, at most every few seconds: for logs and pipes, where a bar would be noise."""
-
-    SECONDS = 5.0
-    shown = 0.0
-
-    def on_epoch_end(self, epoch, logs=None):
-        now = time.monotonic()
-        if now - self.shown < self.SECONDS and epoch + 1 < self.params["epochs"]:
-            return
-        self.shown = now
-        top1 = {name.removesuffix("_top1"): f"{100 * value:.1f}%" for name, value in sorted(logs.items()) if name.endswith("_top1")}
-        seen = ", ".join(f"{name} {share}" for name, share in top1.items() if not name.startswith("val_"))
-        held_out = ", ".join(f"{name.removeprefix('val_')} {share}" for name, share in top1.items() if name.startswith("val_"))
-        print(f"epoch {epoch + 1}/{self.params['epochs']}: loss {logs['loss']:.3f}, {seen}; held out: {held_out or 'none'}", flush=True)
-
-
-class _MethodHook(keras.callbacks.Callback):
-    """Counts epochs in the Distiller and tells the method that one has ended."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.model.epoch.assign(epoch + 1)
-        if hasattr(self.model.method, "on_epoch_end"):
-            self.model.method.on_epoch_end(self.model.nets, epoch, logs)
-
-
-def _callbacks(recipe, run_dir, quiet):
-    lines = [] if quiet or sys.stdout.isatty() else [_Lines()]
-    callbacks = [
-        *lines,
-        _LearningRate(),
-        keras.callbacks.CSVLogger(run_dir / "history.csv"),
-        keras.callbacks.TensorBoard(run_dir / "tensorboard"),
-    ]
-    if recipe.early_stopping is not None:
-        callbacks.append(keras.callbacks.EarlyStopping("val_loss", patience=recipe.early_stopping, restore_best_weights=True, verbose=1))
-    return callbacks
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ ROWS = [
     ["features", "scores"],
     ["recipe"],
     ["compress", "data", "device", "distill", "models"],
-    ["accelerator", "layers", "losses", "metrics", "optim", "progress"],
+    ["accelerator", "callbacks", "layers", "losses", "metrics", "optim", "progress", "snapshots"],
     ["files"],
     ["errors"],
 ]

@@ -9,6 +9,7 @@ import pytest
 
 import egokeras
 from egokeras import train
+from egokeras.data.transforms import Augment
 from egokeras.errors import InputError
 from egokeras.models import AverageHead, ConvNet1DHead, FrameModel, SmallBackbone
 from egokeras.optim import Optim, StepDecay
@@ -106,6 +107,24 @@ def test_a_frozen_backbone_is_run_once(recipe, squares, tmp_path):
     assert cache[0].stat().st_mtime_ns == before
 
 
+def test_a_head_learns_from_augmented_views_too(recipe, squares, tmp_path, monkeypatch):
+    taken = []
+    stream = train.stream
+    monkeypatch.setattr(train, "stream", lambda source, rows, **how: taken.append((source, rows, how)) or stream(source, rows, **how))
+    model = FrameModel(backbone=FrozenBackbone(channels=(8, 16)), head=AverageHead())
+    data = dataclasses.replace(recipe.data, augment=Augment(brightness=0.3))
+    frozen = dataclasses.replace(recipe, model=model, data=data, epochs=2, feature_views=2)
+    train.fit(frozen, tmp_path, quiet=True)
+    source, rows, how = taken.pop()
+    assert source.modality == "features" and rows.shape == (2, 160) and how["augment"] is None
+    np.testing.assert_array_equal(source.labels("noun", rows[1]), squares.labels("noun", squares.rows("train")))
+    first, second = source.read(rows[0, :4]), source.read(rows[1, :4])
+    assert not np.allclose(first, second) and not np.allclose(first, source.read(squares.rows("train")[:4]))
+    (tmp_path / "frames").mkdir()
+    train.fit(dataclasses.replace(frozen, feature_views=0, epochs=1), tmp_path / "frames", quiet=True)
+    assert taken[0][0].modality == "rgb" and taken[0][2]["augment"] == data.augment
+
+
 def test_grouped_folds_judge_every_clip_once(recipe, squares, tmp_path):
     recipe = dataclasses.replace(recipe, folds=3, epochs=4)
     judged, right = [], []
@@ -132,7 +151,7 @@ def test_fewer_groups_than_folds_give_fewer_folds(recipe, squares, tmp_path):
         ({"heads": ("action",)}, "no labels 'action'"),
         ({"classes": {"verb": 97}}, "expects 97 classes of verb"),
         ({"train": "training"}, "no split 'training'"),
-        ({"videos": "absent.csv"}, "absent.csv cannot be read"),
+        ({"videos": "absent.csv"}, "absent.csv is not a file"),
     ],
 )
 def test_mistakes_are_named(recipe, tmp_path, changes, message):

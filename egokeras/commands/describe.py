@@ -32,7 +32,7 @@ def _facts(stage):
     shards = Shards(stage.data.shards) if stage.data.shards else None
     classes = train.class_counts(stage, shards) if shards else _expected_classes(stage)
     model = stage.model
-    if hasattr(model.backbone, "weights"):
+    if hasattr(getattr(model, "backbone", None), "weights"):
         model = dataclasses.replace(model, backbone=dataclasses.replace(model.backbone, weights=None))
     frames, size = (shards.shape[0], shards.shape[1]) if shards else (model.frames or 20, model.size or 224)
     built = model.build(classes=classes, frames=frames, size=size)

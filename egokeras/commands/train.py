@@ -1,6 +1,8 @@
 """`egokeras train`: a recipe; the whole road on one's own clips; or, without arguments, the demo on rendered videos."""
 
+import argparse
 import contextlib
+import dataclasses
 import importlib.util
 import pathlib
 import shutil
@@ -11,6 +13,7 @@ EXAMPLE = """egokeras train report_convnet1d data.shards=epic100_shards optim.le
          egokeras train --videos my_clips        (a folder per class; ends in a file for the device and a page)
          egokeras train                          (the demo)"""
 TENSORFLOW = True
+RESUMES = True
 QUARANTINED = 3
 RESULTS = ("model.keras", "metrics.json", "predictions.npz", "train_predictions.npz", "latency.json", "report.html")
 
@@ -24,6 +27,9 @@ def add_arguments(parser):
     parser.add_argument("--frames", type=int, metavar="N", help="with --videos: frames per clip (default 20)")
     parser.add_argument("--size", type=int, metavar="PIXELS", help="with --videos: height and width of a frame (default 224)")
     parser.add_argument("--runs", default="runs", metavar="FOLDER", help="where run folders go (default: runs)")
+    parser.add_argument("--resume", action="store_true", help="go on with the newest run of that name, bit for bit; epochs may be more")
+    parser.add_argument("--snapshot-seconds", type=float, default=50, metavar="S", help="time between two snapshots (default 50)")
+    parser.add_argument("--devices", type=int, default=1, metavar="N", help="share every batch among N GPUs (with --cpu: virtual devices)")
     parser.add_argument("--cpu", action="store_true", help="train on the CPU although there is a GPU")
     parser.add_argument("--accept-untested", action="store_true", help="keep exports that the clips are too few to judge")
 
@@ -42,67 +48,126 @@ def run(args):
         stages = recipe.override(stages, change)
     for export_name in stages[-1].exports:
         export.load(export_name)  # a misspelt one shows now, not after the training
-    run_dir = pathlib.Path(args.runs) / stages[-1].name
+    road = _Road(args, stages, pathlib.Path(args.runs) / stages[-1].name)
     if args.videos:
-        return _own_clips(args, stages, run_dir)
+        return road.own_clips()
     if name == "demo" and not stages[-1].data.shards:
-        return _demo(args, stages, run_dir)
-    return _recipe(args, stages, run_dir)
+        return road.demo()
+    return road.recipe()
 
 
-def _recipe(args, stages, run_dir):
-    """Train and score; the rest of the road stands at the end of the output."""
-    from egokeras.files import finish_folder
-    from egokeras.train import open_shards
+@dataclasses.dataclass
+class _Road:
+    """What was asked for, on the way from data to what can be had of it."""
 
-    for stage in stages:
-        open_shards(stage)  # a mistake in the data shows before a run folder is made
-    run_dir = _claim(run_dir)
-    _train(stages, run_dir)
-    _report(run_dir)
-    finish_folder(run_dir)
-    print(f"next: egokeras export {run_dir} int8")
+    args: argparse.Namespace
+    stages: tuple
+    run_dir: pathlib.Path
+    was_finished: bool = False
+
+    def recipe(self):
+        """Train and score; the rest of the road stands at the end of the output."""
+        from egokeras.files import finish_folder
+        from egokeras.train import open_shards
+
+        for stage in self.stages:
+            open_shards(stage)  # a mistake in the data shows before a run folder is made
+        self._claim()
+        self._train()
+        _report(self.run_dir)
+        finish_folder(self.run_dir)
+        print(f"next: egokeras export {self.run_dir} int8")
+
+    def own_clips(self):
+        """All of it on one's own clips."""
+        from egokeras.data import readers
+
+        args = self.args
+        name, annotations = ("table", args.annotations) if args.annotations else ("folders", args.videos)
+        found = readers.read(name, [pathlib.Path(annotations)], args.group)
+        settings = {"frames": 20 if args.frames is None else args.frames, "size": 224 if args.size is None else args.size}
+        self.stages[-1].model.build(classes={"action": 2}, **settings)  # weights that are missing show now, not after hours of decoding
+        self._claim()
+        return self._whole(found, args.videos, settings, _check_classes)
+
+    def demo(self):
+        """All of it on rendered videos."""
+        from egokeras.data import readers
+        from egokeras.data.synthetic import World
+
+        self._claim()
+        with _step("render a small kitchen world"):
+            world = World.demo().render(self.run_dir / "world")
+        found = readers.read("epic100", [world])
+        settings = {"frames": self.stages[-1].model.frames, "size": self.stages[-1].model.size}
+        return self._whole(found, world / "videos", settings)
+
+    def _whole(self, annotations, videos, settings, check=lambda stages: None):
+        """From videos to artifacts, their latency and the page; 1 if an export was refused, 3 if videos were quarantined."""
+        from egokeras import recipe
+        from egokeras.commands.prepare import lines
+        from egokeras.data.prepare import Preparation, prepare
+        from egokeras.files import finish_folder
+
+        with _step("prepare"):
+            summary = prepare(annotations, videos, self.run_dir / "shards", Preparation(**settings))
+            print("\n".join(lines(summary)))
+        self.stages = recipe.override(self.stages, f"data.shards={self.run_dir / 'shards'}")
+        check(self.stages)
+        self._train()
+        exports = self.stages[-1].exports
+        refused = _export(exports, self.run_dir, self.args.accept_untested) if exports else 0
+        _report(self.run_dir)
+        finish_folder(self.run_dir)
+        return 1 if refused else QUARANTINED if summary["quarantined"] else 0
+
+    def _claim(self):
+        """A folder for the run: the newest of its name to go on in, or a new one, or one left unfinished before its training began."""
+        from egokeras.files import claim_folder, reclaim_folder
+
+        if self.args.resume:
+            self.run_dir, self.was_finished = reclaim_folder(self.run_dir)
+        else:
+            self.run_dir = claim_folder(self.run_dir, free=_free)
+        print(f"run folder: {self.run_dir}")
+
+    def _train(self):
+        """Every stage into the run folder, or into one folder each if there are several; what is there of another model gives way."""
+        from egokeras import accelerator, train
+        from egokeras.errors import InputError
+        from egokeras.files import finish_folder
+
+        how = {
+            "resume": self.args.resume,
+            "snapshot_seconds": self.args.snapshot_seconds,
+            "strategy": accelerator.strategy(self.args.devices),
+        }
+        folders = [self.run_dir if len(self.stages) == 1 else self.run_dir / stage.name for stage in self.stages]
+        if self.args.resume:
+            try:
+                for stage, folder in zip(self.stages, folders, strict=True):
+                    train.check_resumable(stage, folder)
+            except InputError:
+                if self.was_finished:  # and is left as it was
+                    finish_folder(self.run_dir)
+                raise
+        for folder in {self.run_dir, *folders}:
+            shutil.rmtree(folder / "exports", ignore_errors=True)
+            for name in RESULTS:
+                (folder / name).unlink(missing_ok=True)
+        for stage, folder in zip(self.stages, folders, strict=True):
+            folder.mkdir(exist_ok=True)
+            _train_stage(stage, folder, how)
 
 
-def _own_clips(args, stages, run_dir):
-    from egokeras.data import readers
+def _free(folder):
+    """Whether a new training may take over a folder that is there: not one whose training has begun, for `--resume` to go on with."""
+    from egokeras.files import UNFINISHED
 
-    name, annotations = ("table", args.annotations) if args.annotations else ("folders", args.videos)
-    found = readers.read(name, [pathlib.Path(annotations)], args.group)
-    settings = {"frames": 20 if args.frames is None else args.frames, "size": 224 if args.size is None else args.size}
-    stages[-1].model.build(classes={"action": 2}, **settings)  # weights that are missing show now, not after hours of decoding
-    return _road(stages, _claim(run_dir), found, args.videos, settings, args.accept_untested, _check_classes)
-
-
-def _demo(args, stages, run_dir):
-    from egokeras.data import readers
-    from egokeras.data.synthetic import World
-
-    run_dir = _claim(run_dir)
-    with _step("render a small kitchen world"):
-        world = World.demo().render(run_dir / "world")
-    found = readers.read("epic100", [world])
-    settings = {"frames": stages[-1].model.frames, "size": stages[-1].model.size}
-    return _road(stages, run_dir, found, world / "videos", settings, args.accept_untested)
-
-
-def _road(stages, run_dir, annotations, videos, settings, accept_untested, check=lambda stages: None):
-    """From videos to artifacts, their latency and the page; exit code 1 if an export was refused, 3 if videos were quarantined."""
-    from egokeras import recipe
-    from egokeras.commands.prepare import lines
-    from egokeras.data.prepare import Preparation, prepare
-    from egokeras.files import finish_folder
-
-    with _step("prepare"):
-        summary = prepare(annotations, videos, run_dir / "shards", Preparation(**settings))
-        print("\n".join(lines(summary)))
-    stages = recipe.override(stages, f"data.shards={run_dir / 'shards'}")
-    check(stages)
-    _train(stages, run_dir)
-    refused = _export(stages[-1].exports, run_dir, accept_untested) if stages[-1].exports else 0
-    _report(run_dir)
-    finish_folder(run_dir)
-    return 1 if refused else QUARANTINED if summary["quarantined"] else 0
+    begun = any(folder.glob("**/snapshots/*.npz"))
+    if begun and (folder / UNFINISHED).exists():
+        print(f"{folder} holds a training that was interrupted; --resume goes on with it, and this one goes elsewhere")
+    return not begun
 
 
 def _check_classes(stages):
@@ -120,32 +185,27 @@ def _check_classes(stages):
             raise InputError(f"{shards.path}: {found}; see quarantine.csv there, then repair the videos or leave the class out.")
 
 
-def _train(stages, run_dir):
-    """Every stage into the run folder, or into one folder each if there are several."""
-    for stage in stages:
-        folder = run_dir if len(stages) == 1 else run_dir / stage.name
-        folder.mkdir(exist_ok=True)
-        _train_stage(stage, folder)
-
-
-def _train_stage(stage, folder):
+def _train_stage(stage, folder, how):
     from egokeras import evaluate, train
     from egokeras.commands.evaluate import lines
 
     with _step(f"train {stage.name}"):
-        model = train.fit(stage, folder)
+        model = train.fit(stage, folder, **how)
     shards = train.open_shards(stage)
     train_rows, held_out = stage.data.rows(shards)
     with _step("evaluate"):
         if len(held_out):
             metrics, predictions = evaluate.evaluate_rows(model, shards, held_out, train_rows)
             metrics = {"split": stage.data.held_out, **metrics}
-            folds = [evaluate.evaluate_rows(student, source, test, seen) for student, source, test, seen in train.folds(stage, folder)]
+            folds = [
+                evaluate.evaluate_rows(student, source, test, seen) for student, source, test, seen in train.folds(stage, folder, **how)
+            ]
             unseen = None
             if folds:
                 metrics["folds"] = evaluate.summarise_folds([scores for scores, _ in folds])
                 unseen = evaluate.joined([found for _, found in folds], predictions)
             evaluate.write(folder, metrics, predictions, unseen)
+            train.forget_folds(folder)
             print("\n".join(lines(metrics)))
         else:
             print(f"no clips in split {stage.data.validation!r}: nothing to score; hold some out with data.hold_out=0.2")
@@ -182,18 +242,6 @@ def _report(run_dir):
 
     for folder in [path.parent for path in sorted(run_dir.glob("**/recipe.json")) if (path.parent / "model.keras").exists()]:
         print(f"page: {report.write(folder)}")
-
-
-def _claim(run_dir):
-    """A folder for the run. One that was left unfinished keeps its videos and shards, but no result of another model."""
-    from egokeras.files import claim_folder
-
-    folder = claim_folder(run_dir)
-    print(f"run folder: {folder}")
-    shutil.rmtree(folder / "exports", ignore_errors=True)
-    for name in RESULTS:
-        (folder / name).unlink(missing_ok=True)
-    return folder
 
 
 @contextlib.contextmanager

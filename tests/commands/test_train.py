@@ -2,6 +2,9 @@
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 
 import av
 import numpy as np
@@ -95,6 +98,64 @@ def test_demo_renders_its_own_world(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # without matplotlib all but the page is there
     assert cli.main(["train", "demo", f"data.shards={shards}", "epochs=1"]) == 0
     assert "no page: install matplotlib" in capsys.readouterr().out and (tmp_path / "runs" / "demo-3" / "metrics.json").exists()
+
+
+def test_an_interrupted_run_is_resumed_and_not_taken_over(squares, tmp_path, monkeypatch, capsys):
+    from egokeras import files
+    from egokeras.snapshots import Snapshots
+
+    save = Snapshots._save
+
+    def train(*changes):
+        files._locks.clear()  # as if the process before had ended
+        return cli.main([*command, *changes])
+
+    def interrupted(self, epoch, step):
+        save(self, epoch, step)
+        if (epoch, step) == (1, 0):
+            raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    command = ["train", "own_clips", f"data.shards={squares.path}", "model.backbone=SmallBackbone", "folds=0", "epochs=2", "batch_size=32"]
+    command += ["--snapshot-seconds", "0"]
+    assert train("--resume") == 1
+    assert "runs/own_clips does not exist, so there is nothing to resume" in capsys.readouterr().err and not (tmp_path / "runs").exists()
+    monkeypatch.setattr(Snapshots, "_save", interrupted)
+    assert train() == 130
+    assert "run the same command again with --resume to go on" in capsys.readouterr().err
+    monkeypatch.setattr(Snapshots, "_save", save)
+    assert train("epochs=1") == 0  # another training does not take its folder
+    assert "runs/own_clips holds a training that was interrupted; --resume goes on with it" in capsys.readouterr().out
+    (tmp_path / "runs" / "own_clips-2").rename(tmp_path / "other")
+    assert train("batch_size=8", "--resume") == 1
+    assert "batch_size was 32 and is 8" in capsys.readouterr().err
+    assert train("--resume") == 0
+    assert not (tmp_path / "runs" / "own_clips" / ".unfinished").exists() and (tmp_path / "runs" / "own_clips" / "report.html").exists()
+    assert train("epochs=3", "--resume") == 0  # a run that was finished goes on for longer
+    assert train("epochs=3", "seed=4", "--resume") == 1
+    assert "seed was 0 and is 4" in capsys.readouterr().err and (tmp_path / "runs" / "own_clips" / "model.keras").exists()
+    assert not (tmp_path / "runs" / "own_clips" / ".unfinished").exists()
+    epochs = [line.split(",")[0] for line in (tmp_path / "runs" / "own_clips" / "history.csv").read_text().splitlines()]
+    assert epochs == ["epoch", "0", "1", "2"] and [path.name for path in (tmp_path / "runs").iterdir()] == ["own_clips"]
+
+
+def test_two_devices_give_the_losses_of_one(squares, tmp_path, root):
+    command = [sys.executable, "-m", "egokeras.cli", "train", "own_clips", f"data.shards={squares.path}", "model.backbone=SmallBackbone"]
+    command += ["model.head.dropout=0.0", "optim.learning_rate=1e-4", "folds=0", "epochs=2", "--cpu", "batch_size=32", "--devices", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+
+    def run(devices, *changes):
+        command[-1] = str(devices)
+        where = [*command, "--runs", str(tmp_path / f"{devices}"), *changes]
+        return subprocess.run(where, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+
+    for devices in (1, 2):
+        assert run(devices).returncode == 0
+    one, two = (np.genfromtxt(tmp_path / f"{n}" / "own_clips" / "history.csv", delimiter=",", names=True) for n in (1, 2))
+    assert {"loss", "val_loss", "val_verb_top1"} < set(one.dtype.names)
+    for name in one.dtype.names:
+        np.testing.assert_allclose(one[name], two[name], atol=1e-5, err_msg=name)
+    assert "batch_size is 3, which 2 devices cannot share; give a multiple of 2" in run(2, "batch_size=3").stderr
 
 
 @pytest.mark.parametrize(

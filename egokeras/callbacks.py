@@ -1,0 +1,66 @@
+"""What a training shows, records and reports to its method, epoch by epoch."""
+
+import sys
+import time
+
+import keras
+
+HISTORY = "history.csv"
+
+
+class LearningRate(keras.callbacks.Callback):
+    """Adds the learning rate of the epoch, which is constant in it, to the logs."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["learning_rate"] = self.rate
+
+
+class EpochTensorBoard(keras.callbacks.TensorBoard):
+    """Writes epochs alone. Keras' own asks a writer for every log of every batch, up to a millisecond a step, and writes nothing."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch)
+
+
+class Lines(keras.callbacks.Callback):
+    """A short line after an epoch, at most every few seconds: for logs and pipes, where a bar would be noise."""
+
+    SECONDS = 5.0
+    shown = 0.0
+
+    def on_epoch_end(self, epoch, logs=None):
+        now = time.monotonic()
+        if now - self.shown < self.SECONDS and epoch + 1 < self.params["epochs"]:
+            return
+        self.shown = now
+        top1 = {name.removesuffix("_top1"): f"{100 * value:.1f}%" for name, value in sorted(logs.items()) if name.endswith("_top1")}
+        seen = ", ".join(f"{name} {share}" for name, share in top1.items() if not name.startswith("val_"))
+        held_out = ", ".join(f"{name.removeprefix('val_')} {share}" for name, share in top1.items() if name.startswith("val_"))
+        print(f"epoch {epoch + 1}/{self.params['epochs']}: loss {logs['loss']:.3f}, {seen}; held out: {held_out or 'none'}", flush=True)
+
+
+class MethodHook(keras.callbacks.Callback):
+    """Counts epochs in the Distiller and tells the method that one has ended."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.epoch.assign(epoch + 1)
+        if hasattr(self.model.method, "on_epoch_end"):
+            self.model.method.on_epoch_end(self.model.nets, epoch, logs)
+
+
+def callbacks(run_dir, quiet, goes_on):
+    """Those of every training.
+
+    Args:
+        run_dir: where `history.csv` and `tensorboard/` go; None for none.
+        quiet: show nothing.
+        goes_on: append to the history that is there.
+    """
+    shown = [] if quiet or sys.stdout.isatty() else [Lines()]
+    if run_dir is None:
+        return [MethodHook(), *shown]
+    csv = keras.callbacks.CSVLogger(run_dir / HISTORY, append=goes_on)
+    return [MethodHook(), *shown, LearningRate(), csv, EpochTensorBoard(run_dir / "tensorboard")]
