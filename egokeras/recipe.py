@@ -207,6 +207,7 @@ def _parse(text, hint, key):
 
 
 _MISFIT = object()
+_ABSENT = object()
 
 
 def _alternatives(hint) -> tuple[Any, ...]:
@@ -246,8 +247,12 @@ def as_json(value):
 def differences(record, recipe):
     """Fields in which the `recipe.json` of a run and a recipe differ, as `optim.learning_rate was 0.001 and is 0.01`; paths may change."""
     old, new = dict(_leaves(record)), dict(_leaves(as_json(recipe)))
-    keys = [key for key in {**old, **new} if key not in PATHS and old.get(key) != new.get(key)]
-    return [f"{key} was {old.get(key)!r} and is {new.get(key)!r}" for key in keys]
+    keys = [key for key in {**old, **new} if key not in PATHS and old.get(key, _ABSENT) != new.get(key, _ABSENT)]
+    return [f"{key} was {_shown(old, key)} and is {_shown(new, key)}" for key in keys]
+
+
+def _shown(leaves, key):
+    return repr(leaves[key]) if key in leaves else "absent"
 
 
 def _leaves(value, path=()):

@@ -1,5 +1,6 @@
 """Recipes: found by name or path, changed by key=value with every mistake named, recorded as JSON."""
 
+import dataclasses
 import json
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from egokeras import recipe as recipes
 from egokeras.data.transforms import Augment
 from egokeras.errors import InputError
-from egokeras.models import ConvNet1DHead, LSTMHead
+from egokeras.models import ConvNet1DHead, LSTMHead, ResNet3D
 from egokeras.optim import Cosine, Optim, StepDecay
 from egokeras.recipe import Data, Recipe
 
@@ -44,6 +45,9 @@ def test_every_recipe_has_a_docstring_and_loads():
         ("data.shards=2024", "data.shards", "2024"),
         ("data.classes={'verb': 5}", "data.classes", {"verb": 5}),
         ("mixed_precision=True", "mixed_precision", True),
+        ("deterministic=true", "deterministic", True),
+        ("optim.ema=0.99", "optim.ema", 0.99),
+        ("model=ResNet3D", "model", ResNet3D()),
     ],
 )
 def test_overrides(stages, assignment, path, value):
@@ -108,3 +112,14 @@ def test_json_names_the_classes():
     record = json.loads(json.dumps(recipes.as_json(Recipe(name="r", data=Data(heads=("verb",)), optim=Optim(schedule=StepDecay())))))
     assert record["is"] == "Recipe" and record["model"]["head"] == {"is": "ConvNet1DHead", **vars(ConvNet1DHead())}
     assert record["optim"]["schedule"]["first"] == 35 and record["data"]["heads"] == ["verb"]
+
+
+def test_differences_from_the_record_of_a_run_are_named():
+    recipe = Recipe(name="a", data=Data(shards="here"))
+    record = json.loads(json.dumps(recipes.as_json(recipe)))
+    assert recipes.differences(record, recipe) == []
+    assert recipes.differences(record, dataclasses.replace(recipe, data=Data(shards="there"))) == []  # a path may change
+    changed = dataclasses.replace(recipe, seed=3, optim=Optim(schedule=Cosine()))
+    assert recipes.differences(record, changed) == [
+        "optim.schedule was None and is absent", "seed was 0 and is 3", "optim.schedule.is was absent and is 'Cosine'",
+    ]  # fmt: skip

@@ -265,7 +265,7 @@ def test_only_the_same_training_is_resumed(recipe, squares, tmp_path):
     for difference in (
         "optim.learning_rate was 0.001 and is 0.0001",
         "batch_size was 64 and is 16",
-        "optim.schedule.first was 1 and is None",
+        "optim.schedule.first was 1 and is absent",
     ):
         assert difference in str(caught.value)
     moved = tmp_path / "moved"
