@@ -38,12 +38,12 @@ def inference_twin(model, outputs=None, batch=1, pixels="uint8"):
 
 
 def _for_inference(config, pixels):
-    """A copy of a layer's or model's configuration: unrolled, without mixed precision, uint8 inputs as `pixels`."""
+    """A copy of a layer's or model's configuration: unrolled, all in float32, uint8 inputs as `pixels`."""
     if isinstance(config, list | tuple):
         return type(config)(_for_inference(item, pixels) for item in config)
     if not isinstance(config, dict):
         return config
-    if config.get("class_name") == "DTypePolicy" and config["config"]["name"].startswith("mixed_"):
+    if config.get("class_name") == "DTypePolicy" and config["config"]["name"].endswith("float16"):
         return "float32"
     changed = {key: _for_inference(value, pixels) for key, value in config.items()}
     if config.get("class_name") == "InputLayer" and config["config"]["dtype"] == "uint8":

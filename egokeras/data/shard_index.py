@@ -15,7 +15,7 @@ TABLE = "clips.npy"
 CHECKSUM = "crc32"
 DTYPES = ("uint8", "int16", "float16")
 NO_LABEL = -1
-AGAIN = "run `egokeras prepare` again into an empty folder"
+AGAIN = "make the set again (videos: `egokeras prepare` into an empty folder; cached features: delete the folder, and train)"
 
 
 def shard_name(number):

@@ -63,7 +63,9 @@ class Backbone:
             x = _layer(inner, self.cut, "backbone.cut").output
         if pool:
             x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-        model = keras.Model({"rgb": rgb}, UnfoldTime(frames, name="unfold_time")(x), name="backbone")
+        # the numbers that a cache of features holds: a head learns the same from it and from frames
+        unfold = UnfoldTime(frames, name="unfold_time", dtype="float16" if self.frozen else None)
+        model = keras.Model({"rgb": rgb}, unfold(x), name="backbone")
         self._freeze(model)
         return model
 
