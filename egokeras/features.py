@@ -140,7 +140,7 @@ class _Plan:
 
 def _extract(backbone, plan, path, made_from):
     """Compute what finished shards in `path` do not hold yet, and write the index."""
-    for left in path.glob(".*.*"):  # of a killed process
+    for left in path.glob(".shard-*"):  # of a killed process
         left.unlink()
     clip_bytes = 2 * math.prod(backbone.output.shape[1:])
     shard_bytes = max(1, SHARD_BYTES // (BATCH * clip_bytes)) * BATCH * clip_bytes  # whole batches: they are the same after a kill

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import sys
 import tempfile
 import types
@@ -100,27 +101,27 @@ def claim_folder(path, free=lambda folder: True):
     """
     for candidate in _numbered(path):
         made = _made(candidate)
-        if (made or free(candidate)) and _lock(candidate / UNFINISHED, new=made):
+        if (made or free(candidate)) and _lock(candidate / UNFINISHED, new=made, without=made):
             return candidate
     raise AssertionError("there is always a next number")
 
 
 def reclaim_folder(path):
-    """The newest of `path`, `path-2`, `path-3` ..., to go on in, and whether its owner had finished.
+    """Of `path`, `path-2`, `path-3` ... the newest unfinished one to go on in, else the newest; and whether its owner had finished.
 
     Raises:
         InputError: there is none, or another process is at work in it.
     """
-    found = list(itertools.takewhile(pathlib.Path.is_dir, _numbered(path)))
+    path = pathlib.Path(path)
+    alike = re.compile(re.escape(path.name) + r"(-\d+)?")
+    found = [folder for folder in path.parent.glob("*") if alike.fullmatch(folder.name) and folder.is_dir()]
     if not found:
-        raise InputError(
-            f"{path} does not exist, so there is nothing to resume; check --runs and the recipe's name, or leave --resume out."
-        )
-    unfinished = found[-1] / UNFINISHED
-    finished = not unfinished.exists()
-    if not _lock(unfinished, new=finished):
-        raise InputError(f"{found[-1]} is in use by another process; wait for it, or end it.")
-    return found[-1], finished
+        raise InputError(f"{path} does not exist, so there is nothing to resume; check --runs and the name, or leave --resume out.")
+    folder = max(found, key=lambda folder: ((folder / UNFINISHED).exists(), folder.stat().st_mtime))
+    finished = not (folder / UNFINISHED).exists()
+    if not _lock(folder / UNFINISHED, new=finished, without=True):
+        raise InputError(f"{folder} is in use by another process; wait for it, or end it.")
+    return folder, finished
 
 
 def finish_folder(path):
@@ -143,6 +144,8 @@ def locked(path, waiting):
             except BlockingIOError:
                 print(waiting, file=sys.stderr, flush=True)
                 fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError:
+                pass  # a file system without locks, as above
             if not _is_at(file, path):  # its owner removed it meanwhile
                 continue
             try:
@@ -173,14 +176,17 @@ def _made(folder):
     return True
 
 
-def _lock(path, new):
-    """Hold a lock on a file, made if `new`, for as long as this process lives; False if it is not there or another process has it."""
+def _lock(path, new, without=False):
+    """Hold a lock on a file, made if `new`, for as long as this process lives; False if it is not there or another process has it.
+
+    `without` is the answer where there are no locks: on Windows, and on file systems that have none.
+    """
     try:
         import fcntl
-    except ImportError:  # Windows: every run gets a folder of its own
+    except ImportError:
         if new:
             path.touch()
-        return new
+        return without
     try:
         file = open(path, "a" if new else "r+")  # noqa: SIM115  open is what holds the lock
     except FileNotFoundError:
@@ -190,7 +196,10 @@ def _lock(path, new):
         if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):  # else its owner finished just now
             _locks.append(file)
             return True
-    except OSError:
+    except (BlockingIOError, FileNotFoundError):
         pass
+    except OSError:
+        file.close()
+        return without
     file.close()
     return False

@@ -89,7 +89,7 @@ class Snapshots(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._last = time.monotonic()
-        for left in self.folder.glob(".*"):
+        for left in self.folder.glob(".epoch-*.npz.*"):
             left.unlink()  # half written when its process was killed
         if self._restored is None:
             return
@@ -161,10 +161,9 @@ def _files(folder):
     return sorted(pathlib.Path(folder).glob("epoch-*.npz"))
 
 
-def progress(folder):
-    """Epochs done according to the snapshots of a folder, by their names; None if there is none."""
-    files = _files(folder)
-    return int(files[-1].name.split("-")[1]) if files else None
+def names(folder):
+    """Names of the snapshots in a folder, the oldest first."""
+    return [file.name for file in _files(folder)]
 
 
 def _read(file):

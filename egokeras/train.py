@@ -22,19 +22,23 @@ from egokeras.distill import Distiller
 from egokeras.errors import InputError
 from egokeras.features import cached, view_rows
 from egokeras.files import read_json, write_json
+from egokeras.optim import Cosine
 from egokeras.snapshots import Snapshots
 
 SNAPSHOTS = "snapshots"
 FEW_CLIPS = 1000  # below this, one held-out set says too little and grouped folds are worth their time
 
 
-def fit(recipe, run_dir, **how):
+def fit(recipe, run_dir, *, quiet=False, resume=False, snapshot_seconds=snapshots.SECONDS, strategy=None):
     """Train one stage into `run_dir`: `model.keras`, `recipe.json`, `classes.json`, `history.csv`, `snapshots/` and `tensorboard/`.
 
     Args:
         recipe: a `Recipe` whose `data.shards` is set.
         run_dir: an existing folder.
-        **how: the fields of `Conduct`.
+        quiet: show no progress; else a bar on a terminal, and lines elsewhere.
+        resume: go on from the last snapshot, if there is one.
+        snapshot_seconds: between two snapshots.
+        strategy: a `tf.distribute.MirroredStrategy`, or None for one device.
 
     Returns:
         The trained student, a `keras.Model` from `rgb`.
@@ -42,7 +46,7 @@ def fit(recipe, run_dir, **how):
     Raises:
         InputError: the recipe and the data do not fit, a clip is damaged, or a training is to be resumed that differs.
     """
-    run_dir, conduct = pathlib.Path(run_dir), Conduct(**how)
+    run_dir, conduct = pathlib.Path(run_dir), _Conduct(quiet, resume, snapshot_seconds, strategy)
     shards = open_shards(recipe)
     classes = class_counts(recipe, shards)
     _, validation_rows = recipe.data.rows(shards)  # a mistake in the data shows before the work begins
@@ -55,35 +59,32 @@ def fit(recipe, run_dir, **how):
         raise InputError(f"batch_size is {recipe.batch_size}, which {devices} devices cannot share; give a multiple of {devices}.")
     if conduct.resume:
         check_resumable(recipe, run_dir)
-    elif snapshots.progress(run_dir / SNAPSHOTS) is not None:
+    elif snapshots.names(run_dir / SNAPSHOTS):
         raise InputError(f"{run_dir} holds the snapshots of another training; resume it, or give another folder.")
     with conduct.scope():
         model = _build(recipe, shards, classes)
         found = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, shards=str(shards.path.resolve())))  # from any folder
         write_json(run_dir / "recipe.json", {**recipes.as_json(found), "data_sha256": shards.sha256})
         write_json(run_dir / "classes.json", {space: shards.classes[space] for space in classes})
-        student, source = _student_and_source(recipe, model, shards, run_dir.parent, conduct)
-        with _plain_errors():
-            _fit(recipe, student, source, recipe.data.rows(source), conduct, run_dir / SNAPSHOTS, run_dir)
+    student, source = _student_and_source(recipe, model, shards, run_dir.parent, conduct)
+    with conduct.scope(), _plain_errors():
+        _fit(recipe, student, source, recipe.data.rows(source), conduct, run_dir / SNAPSHOTS, run_dir)
     save(model, run_dir / "model.keras")
     return conduct.off_strategy(model)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Conduct:
-    """How a training runs on this machine, without bearing on what it gives.
+@dataclasses.dataclass(frozen=True)
+class _Conduct:
+    """How a training runs on this machine, see `fit`; what it gives does not depend on it."""
 
-    Attributes:
-        quiet: show no progress; else a bar on a terminal, and lines elsewhere.
-        resume: go on from the last snapshot, if there is one.
-        snapshot_seconds: between two snapshots.
-        strategy: a `tf.distribute.MirroredStrategy`, or None for one device.
-    """
+    quiet: bool
+    resume: bool
+    snapshot_seconds: float
+    strategy: tf.distribute.Strategy | None
 
-    quiet: bool = False
-    resume: bool = False
-    snapshot_seconds: float = snapshots.SECONDS
-    strategy: tf.distribute.Strategy | None = None
+    def __post_init__(self):
+        if not self.snapshot_seconds >= 0:
+            raise InputError(f"snapshot_seconds is {self.snapshot_seconds:g}; it must be at least 0.")
 
     def scope(self):
         """The strategy's scope, in which variables are made."""
@@ -104,7 +105,8 @@ def check_resumable(recipe, run_dir):
     Raises:
         InputError: names what differs.
     """
-    file = pathlib.Path(run_dir) / "recipe.json"
+    run_dir = pathlib.Path(run_dir)
+    file = run_dir / "recipe.json"
     if not file.exists():  # it was killed before it began
         return
     record, shards = read_json(file), open_shards(recipe)
@@ -112,6 +114,10 @@ def check_resumable(recipe, run_dir):
     changed = recipes.differences({**record, "epochs": max(recipe.epochs, record["epochs"])}, recipe)
     if changed:
         raise InputError(f"{run_dir}: {', '.join(changed)}; resume with what it began with, or train anew without --resume.")
+    if not snapshots.names(run_dir / SNAPSHOTS) and (run_dir / "model.keras").exists():
+        raise InputError(f"{run_dir} has a trained model and no {SNAPSHOTS} to go on from; train anew without --resume.")
+    if recipe.epochs > record["epochs"] and isinstance(recipe.optim.schedule, Cosine):
+        print(f"{run_dir}: the learning rate follows a cosine, from here on that of {recipe.epochs} epochs and not {record['epochs']}.")
     if data != shards.sha256:
         raise InputError(f"{run_dir}: {shards.path} does not hold the shards that it began with; give those: data.shards=FOLDER.")
 
@@ -134,7 +140,7 @@ def _fit(recipe, student, source, rows, conduct, folder, run_dir=None):
 
     Args:
         rows: of `source`, to train on and to validate on after every epoch.
-        conduct: a `Conduct`.
+        conduct: a `_Conduct`.
         folder: of the snapshots.
         run_dir: of the logs, if there are to be any; and only then early stopping.
     """
@@ -176,7 +182,8 @@ def _fit(recipe, student, source, rows, conduct, folder, run_dir=None):
         verbose=int(sys.stdout.isatty() and not conduct.quiet),
     ).history.get("loss", [0.0])
     if not np.isfinite(losses[-1]):
-        raise InputError(f"the loss is not finite in epoch {len(losses)}; give a lower optim.learning_rate or an optim.clip_norm.")
+        epoch = state.epoch + len(losses)
+        raise InputError(f"the loss is not finite in epoch {epoch}; give a lower optim.learning_rate or an optim.clip_norm.")
 
 
 def _distiller(recipe, student, source, train_rows, heads, steps):
@@ -190,20 +197,20 @@ def _digest(*rows):
     return hashlib.sha256(b"".join(np.asarray(part, np.int64).tobytes() + b"|" for part in rows)).hexdigest()
 
 
-def folds(recipe, run_dir, **how):
+def folds(recipe, run_dir, *, resume=False, snapshot_seconds=snapshots.SECONDS, strategy=None):
     """Grouped k-fold over all labelled clips: train anew without each fold in turn.
 
     Args:
         recipe: of the run.
         run_dir: of the run; folds that an interruption left finished or half-way are gone on with.
-        **how: the fields of `Conduct`.
+        resume, snapshot_seconds, strategy: as for `fit`.
 
     Yields:
         For every fold the trained student, the shards that it reads, the rows it has not seen and the rows it learned from; fewer folds
         where there are fewer groups, and nothing where `recipe.folds` is 0 or there are 1,000 clips or more. Every fold trains all
         epochs: one that stopped early would choose its epoch on the clips that judge it.
     """
-    run_dir, conduct = pathlib.Path(run_dir), Conduct(**{**how, "quiet": True})
+    run_dir, conduct = pathlib.Path(run_dir), _Conduct(True, resume, snapshot_seconds, strategy)
     shards = open_shards(recipe)
     classes = class_counts(recipe, shards)
     if not recipe.folds or sum(map(len, recipe.data.rows(shards))) >= FEW_CLIPS:
@@ -211,16 +218,16 @@ def folds(recipe, run_dir, **how):
     for fold in range(recipe.folds):
         with conduct.scope():
             model = _build(recipe, shards, classes)
-            student, source = _student_and_source(recipe, model, shards, run_dir.parent, conduct)
-            rows = np.concatenate(recipe.data.rows(source))
-            fold_of = selection.grouped_folds(
-                selection.groups(source, rows), source.labels(next(iter(classes)), rows), recipe.folds, recipe.seed
-            )
-            train, test = rows[fold_of != fold], rows[fold_of == fold]
-            if not len(train) or not len(test):
-                continue  # fewer groups than folds
-            with _plain_errors():
-                _fit(recipe, student, source, (train, test[:0]), conduct, run_dir / SNAPSHOTS / f"fold-{fold}")
+        student, source = _student_and_source(recipe, model, shards, run_dir.parent, conduct)
+        rows = np.concatenate(recipe.data.rows(source))
+        fold_of = selection.grouped_folds(
+            selection.groups(source, rows), source.labels(next(iter(classes)), rows), recipe.folds, recipe.seed
+        )
+        train, test = rows[fold_of != fold], rows[fold_of == fold]
+        if not len(train) or not len(test):
+            continue  # fewer groups than folds
+        with conduct.scope(), _plain_errors():
+            _fit(recipe, student, source, (train, test[:0]), conduct, run_dir / SNAPSHOTS / f"fold-{fold}")
         yield conduct.off_strategy(student), source, test, train
 
 

@@ -15,7 +15,7 @@ EXAMPLE = """egokeras train report_convnet1d data.shards=epic100_shards optim.le
 TENSORFLOW = True
 RESUMES = True
 QUARANTINED = 3
-RESULTS = ("model.keras", "metrics.json", "predictions.npz", "train_predictions.npz", "latency.json", "report.html")
+RESULTS = ("metrics.json", "predictions.npz", "train_predictions.npz", "latency.json", "report.html")
 
 
 def add_arguments(parser):
@@ -27,7 +27,9 @@ def add_arguments(parser):
     parser.add_argument("--frames", type=int, metavar="N", help="with --videos: frames per clip (default 20)")
     parser.add_argument("--size", type=int, metavar="PIXELS", help="with --videos: height and width of a frame (default 224)")
     parser.add_argument("--runs", default="runs", metavar="FOLDER", help="where run folders go (default: runs)")
-    parser.add_argument("--resume", action="store_true", help="go on with the newest run of that name, bit for bit; epochs may be more")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the newest run of that name, bit for bit; only paths may change, and epochs grow"
+    )
     parser.add_argument("--snapshot-seconds", type=float, default=50, metavar="S", help="time between two snapshots (default 50)")
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="share every batch among N GPUs (with --cpu: virtual devices)")
     parser.add_argument("--cpu", action="store_true", help="train on the CPU although there is a GPU")
@@ -132,7 +134,7 @@ class _Road:
         print(f"run folder: {self.run_dir}")
 
     def _train(self):
-        """Every stage into the run folder, or into one folder each if there are several; what is there of another model gives way."""
+        """Every stage into the run folder, or into one folder each if there are several."""
         from egokeras import accelerator, train
         from egokeras.errors import InputError
         from egokeras.files import finish_folder
@@ -151,13 +153,26 @@ class _Road:
                 if self.was_finished:  # and is left as it was
                     finish_folder(self.run_dir)
                 raise
-        for folder in {self.run_dir, *folders}:
-            shutil.rmtree(folder / "exports", ignore_errors=True)
-            for name in RESULTS:
-                (folder / name).unlink(missing_ok=True)
         for stage, folder in zip(self.stages, folders, strict=True):
             folder.mkdir(exist_ok=True)
-            _train_stage(stage, folder, how)
+            self._train_stage(stage, folder, how)
+
+    def _train_stage(self, stage, folder, how):
+        """Train and score; results of another model give way, but not before the new one is there."""
+        from egokeras import snapshots, train
+
+        before = snapshots.names(folder / train.SNAPSHOTS)
+        with _step(f"train {stage.name}"):
+            model = train.fit(stage, folder, **how)
+        if self.was_finished and snapshots.names(folder / train.SNAPSHOTS) == before:
+            print(f"{folder}: its training was complete; nothing to do")
+            return
+        for place in {folder, self.run_dir}:
+            shutil.rmtree(place / "exports", ignore_errors=True)
+            for name in RESULTS:
+                (place / name).unlink(missing_ok=True)
+        with _step("evaluate"):
+            _evaluate(model, stage, folder, how)
 
 
 def _free(folder):
@@ -185,30 +200,25 @@ def _check_classes(stages):
             raise InputError(f"{shards.path}: {found}; see quarantine.csv there, then repair the videos or leave the class out.")
 
 
-def _train_stage(stage, folder, how):
+def _evaluate(model, stage, folder, how):
     from egokeras import evaluate, train
     from egokeras.commands.evaluate import lines
 
-    with _step(f"train {stage.name}"):
-        model = train.fit(stage, folder, **how)
     shards = train.open_shards(stage)
     train_rows, held_out = stage.data.rows(shards)
-    with _step("evaluate"):
-        if len(held_out):
-            metrics, predictions = evaluate.evaluate_rows(model, shards, held_out, train_rows)
-            metrics = {"split": stage.data.held_out, **metrics}
-            folds = [
-                evaluate.evaluate_rows(student, source, test, seen) for student, source, test, seen in train.folds(stage, folder, **how)
-            ]
-            unseen = None
-            if folds:
-                metrics["folds"] = evaluate.summarise_folds([scores for scores, _ in folds])
-                unseen = evaluate.joined([found for _, found in folds], predictions)
-            evaluate.write(folder, metrics, predictions, unseen)
-            train.forget_folds(folder)
-            print("\n".join(lines(metrics)))
-        else:
-            print(f"no clips in split {stage.data.validation!r}: nothing to score; hold some out with data.hold_out=0.2")
+    if not len(held_out):
+        print(f"no clips in split {stage.data.validation!r}: nothing to score; hold some out with data.hold_out=0.2")
+        return
+    metrics, predictions = evaluate.evaluate_rows(model, shards, held_out, train_rows)
+    metrics = {"split": stage.data.held_out, **metrics}
+    folds = [evaluate.evaluate_rows(*fold) for fold in train.folds(stage, folder, **how)]
+    unseen = None
+    if folds:
+        metrics["folds"] = evaluate.summarise_folds([scores for scores, _ in folds])
+        unseen = evaluate.joined([found for _, found in folds], predictions)
+    evaluate.write(folder, metrics, predictions, unseen)
+    train.forget_folds(folder)
+    print("\n".join(lines(metrics)))
 
 
 def _export(names, run_dir, accept_untested):

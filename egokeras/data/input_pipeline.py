@@ -106,8 +106,11 @@ def _reader(shards, heads):
     def clips(rows):
         return shards.read(rows, out=buffers.take((len(rows), *shards.shape), shards.dtype))
 
-    def read(rows):
-        found = tf.ensure_shape(tf.numpy_function(clips, [rows], shards.dtype, stateful=False), (*rows.shape, *shards.shape))
+    known = weakref.proxy(clips)  # TensorFlow never forgets a numpy_function: it must not keep the buffers and open files too
+
+    def read(rows, clips=clips):  # the dataset keeps this function, and so `clips`
+        found = tf.numpy_function(lambda rows: known(rows), [rows], shards.dtype, stateful=False)
+        found = tf.ensure_shape(found, (*rows.shape, *shards.shape))
         return {shards.modality: found}, {space: tf.gather(values, rows) for space, values in labels.items()}
 
     return read

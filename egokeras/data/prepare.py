@@ -103,7 +103,7 @@ def _open_work(out, plan):
         journal = work / JOURNAL
         if read_json(record) != {"plan": plan.digest} and journal.exists() and journal.stat().st_size:
             raise InputError(f"{out} holds unfinished work on other annotations, videos or settings; choose another folder or delete it.")
-        for left in [*out.glob(".*.*"), *work.glob(".*")]:
+        for left in [file for file in (*out.glob(".*.*"), *work.glob(".*")) if file.is_file()]:
             left.unlink()
     work.mkdir(exist_ok=True)
     write_json(record, {"plan": plan.digest})

@@ -6,6 +6,7 @@ a memory map: as fast, and a file that is cut or cannot be read while it is in u
 """
 
 import contextlib
+import errno
 import io
 import itertools
 import math
@@ -37,7 +38,7 @@ from egokeras.files import atomic, sha256, write_json
 __all__ = ["FORMAT", "HEADER_BYTES", "INDEX", "NO_LABEL", "Place", "ShardWriter", "Shards", "encode_jpeg", "table_dtype"]
 
 HEADER_BYTES = 128
-OPEN_FILES = 128  # shards kept open; far below what a system allows a process
+OPEN_FILES = 32  # of one set; some systems allow a process 256, and several sets are open at once
 
 
 class Place(typing.NamedTuple):
@@ -144,10 +145,11 @@ class ShardWriter:
             self._file = None
 
     def abort(self):
-        """Leave the finished shards and remove the one in work."""
+        """Leave the finished shards and remove the one in work; nothing can be appended any more, by a thread still at it least of all."""
+        unfinished = self._open
+        del self._open
         with contextlib.suppress(InterruptedError):
-            self._open.__exit__(InterruptedError, InterruptedError(), None)
-        self._file = None
+            unfinished.__exit__(InterruptedError, InterruptedError(), None)
 
     def finish(self, clips, about):
         """Write `clips.npy`, then `index.json`.
@@ -282,11 +284,14 @@ class Shards:
         try:
             handle = self._files.pop(number, None) or io.FileIO(file)
             handle.seek(start)
-            count = handle.readinto(array)
+            flat, count = array.reshape(-1).view(np.uint8), 0
+            while got := handle.readinto(flat[count:]):  # network disks, and any for 2 GB and more, give less than was asked for
+                count += got
         except FileNotFoundError:
             raise InputError(f"{file} is missing; restore it or {AGAIN}.") from None
         except OSError as error:
-            raise InputError(f"{file} cannot be read ({error.strerror}); restore it or {AGAIN}.") from None
+            cure = "allow more open files (ulimit -n)" if error.errno == errno.EMFILE else f"restore it or {AGAIN}"
+            raise InputError(f"{file} cannot be read ({error.strerror}); {cure}.") from None
         if count != array.nbytes:
             raise InputError(f"{file} ends at byte {start + count}, inside a clip; restore it or {AGAIN}.")
         if len(self._files) < OPEN_FILES:
