@@ -87,7 +87,7 @@ def _quiet():
         os.dup2(said.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             said.seek(0)
             os.write(original, said.read())
             raise

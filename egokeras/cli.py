@@ -35,8 +35,14 @@ _Formatter = functools.partial(argparse.RawDescriptionHelpFormatter, max_help_po
 
 
 def main(argv=None):
-    """Run `egokeras COMMAND ...`; return the exit code: 0 done, 1 failed, 2 wrong usage, 3 done with quarantined items."""
-    argv = sys.argv[1:] if argv is None else argv
+    """Run `egokeras COMMAND ...`; return the exit code: 0 done, 1 failed, 2 wrong usage, 3 done with quarantined items, 130 interrupted."""
+    try:
+        return _main(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt:  # before the command began
+        return INTERRUPTED
+
+
+def _main(argv):
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a class name may hold what the terminal or the pipe cannot
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's greetings; its errors arrive as exceptions

@@ -15,6 +15,7 @@ import types
 from egokeras.errors import InputError
 
 UNFINISHED = ".unfinished"
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # as `tempfile` names them
 _locks: list = []  # files whose locks this process holds
 
 
@@ -102,26 +103,43 @@ def claim_folder(path, free=lambda folder: True):
     for candidate in _numbered(path):
         made = _made(candidate)
         if (made or free(candidate)) and _lock(candidate / UNFINISHED, new=made, without=made):
+            _sweep(candidate)
             return candidate
     raise AssertionError("there is always a next number")
 
 
-def reclaim_folder(path):
-    """Of `path`, `path-2`, `path-3` ... the newest unfinished one to go on in, else the newest; and whether its owner had finished.
+def reclaim_folder(path, ours=lambda folder: True):
+    """Of `path`, `path-2`, `path-3` ... the unfinished folder that was begun last, else the newest; and whether its owner had finished.
+
+    Args:
+        path: as for `claim_folder`.
+        ours: whether a folder is what is looked for.
+
+    Returns:
+        (folder, finished), or None if there is none.
 
     Raises:
-        InputError: there is none, or another process is at work in it.
+        InputError: another process is at work in it.
     """
     path = pathlib.Path(path)
     alike = re.compile(re.escape(path.name) + r"(-\d+)?")
-    found = [folder for folder in path.parent.glob("*") if alike.fullmatch(folder.name) and folder.is_dir()]
+    found = [folder for folder in path.parent.glob("*") if alike.fullmatch(folder.name) and folder.is_dir() and ours(folder)]
     if not found:
-        raise InputError(f"{path} does not exist, so there is nothing to resume; check --runs and the name, or leave --resume out.")
-    folder = max(found, key=lambda folder: ((folder / UNFINISHED).exists(), folder.stat().st_mtime))
-    finished = not (folder / UNFINISHED).exists()
-    if not _lock(folder / UNFINISHED, new=finished, without=True):
-        raise InputError(f"{folder} is in use by another process; wait for it, or end it.")
-    return folder, finished
+        return None
+    unfinished = [folder for folder in found if (folder / UNFINISHED).exists()]
+    candidates = sorted(unfinished, key=lambda folder: (folder / UNFINISHED).stat().st_mtime, reverse=True)
+    for folder in candidates or [max(found, key=lambda folder: folder.stat().st_mtime)]:
+        if _lock(folder / UNFINISHED, new=not unfinished, without=True):
+            _sweep(folder)
+            return folder, not unfinished
+    raise InputError(f"{', '.join(map(str, candidates))}: in use by another process; wait for it, or end it.")
+
+
+def _sweep(folder):
+    """Remove what `atomic` leaves when its process is killed."""
+    for file in folder.rglob(".*"):
+        if _TEMPORARY.fullmatch(file.name) and file.is_file():
+            file.unlink()
 
 
 def finish_folder(path):

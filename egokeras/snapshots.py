@@ -8,6 +8,7 @@ import json
 import pathlib
 import sys
 import time
+import zipfile
 
 import keras
 import numpy as np
@@ -55,26 +56,30 @@ class Snapshots(keras.callbacks.Callback):
     def restore(self, distiller):
         """Find the last good snapshot, if there is any; `fit` with this callback then brings `distiller`, which is compiled, to its state.
 
-        `history` is put back at once.
-
         Raises:
             InputError: it is of another training, or all are damaged.
         """
+        damaged: list[str] = []
         for file in reversed(_files(self.folder)):
             try:
                 about, variables, best = _read(file)
             except Exception as error:  # whatever a damaged file makes the reader raise
-                print(f"{file} is damaged ({error}); going on from the snapshot before it.", file=sys.stderr, flush=True)
+                damaged.append(f"{file} is damaged ({error})")
                 continue
             self._check(file, about, variables, distiller)
             self._restored, self._newest = (about, variables, best), file
             self.epoch, self.step, self.stopped = about["epoch"], about["step"], about["stopped"]
-            if self.history is not None:
-                with atomic(self.history) as stream:
-                    stream.write(about["history"].encode())
+            for sentence in damaged:
+                print(f"{sentence}; going on from the snapshot before it.", file=sys.stderr, flush=True)
             return
-        if _files(self.folder):
-            raise InputError(f"{self.folder}: every snapshot is damaged; train anew without --resume.")
+        if damaged:
+            raise InputError(f"{'; '.join(damaged)}; no snapshot is left, train anew without --resume.")
+
+    def restore_history(self):
+        """Put back `history` as it was at the snapshot."""
+        if self._restored is not None and self.history is not None:
+            with atomic(self.history) as stream:
+                stream.write(self._restored[0]["history"].encode())
 
     def _check(self, file, about, variables, distiller):
         for key, value in self.made_of.items():
@@ -168,6 +173,8 @@ def names(folder):
 
 def _read(file):
     """(about, variables by name, best weights) of a snapshot; the archive's checksums are checked."""
+    if not zipfile.is_zipfile(file):
+        raise ValueError("it is not a whole archive")
     with np.load(file, allow_pickle=False) as archive:
         about = json.loads(archive["about"].tobytes())
         arrays = [archive[f"arr_{number}"] for number in range(len(archive.files) - 1)]

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
+import math
 import pathlib
 import re
 import shutil
@@ -21,11 +22,12 @@ from egokeras.data.shards import Shards
 from egokeras.distill import Distiller
 from egokeras.errors import InputError
 from egokeras.features import cached, view_rows
-from egokeras.files import read_json, write_json
+from egokeras.files import read_json, sha256, write_json
 from egokeras.optim import Cosine
 from egokeras.snapshots import Snapshots
 
 SNAPSHOTS = "snapshots"
+CHECKSUMS = "checksums.json"  # of what a finished training has written
 FEW_CLIPS = 1000  # below this, one held-out set says too little and grouped folds are worth their time
 
 
@@ -54,22 +56,27 @@ def fit(recipe, run_dir, *, quiet=False, resume=False, snapshot_seconds=snapshot
         raise InputError(
             f"early_stopping: {shards.path} has no clips in split {recipe.data.validation!r}; hold some out: data.hold_out=0.2."
         )
-    devices = conduct.strategy.num_replicas_in_sync if conduct.strategy else 1
-    if recipe.batch_size % devices:
-        raise InputError(f"batch_size is {recipe.batch_size}, which {devices} devices cannot share; give a multiple of {devices}.")
+    check_conduct(recipe, snapshot_seconds, strategy.num_replicas_in_sync if strategy else 1)
     if conduct.resume:
         check_resumable(recipe, run_dir)
     elif snapshots.names(run_dir / SNAPSHOTS):
         raise InputError(f"{run_dir} holds the snapshots of another training; resume it, or give another folder.")
     with conduct.scope():
         model = _build(recipe, shards, classes)
+    student, source = _student_and_source(recipe, model, shards, run_dir.parent, conduct)
+
+    def begin():
+        """Say what is trained, once nothing stands in the way any more."""
         found = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, shards=str(shards.path.resolve())))  # from any folder
         write_json(run_dir / "recipe.json", {**recipes.as_json(found), "data_sha256": shards.sha256})
         write_json(run_dir / "classes.json", {space: shards.classes[space] for space in classes})
-    student, source = _student_and_source(recipe, model, shards, run_dir.parent, conduct)
+
     with conduct.scope(), _plain_errors():
-        _fit(recipe, student, source, recipe.data.rows(source), conduct, run_dir / SNAPSHOTS, run_dir)
+        _fit(recipe, student, source, recipe.data.rows(source), conduct, run_dir / SNAPSHOTS, run_dir, begin)
     save(model, run_dir / "model.keras")
+    files = [run_dir / name for name in ("model.keras", "recipe.json", "classes.json", HISTORY)]
+    files += [run_dir / SNAPSHOTS / name for name in snapshots.names(run_dir / SNAPSHOTS)]
+    write_json(run_dir / CHECKSUMS, {file.relative_to(run_dir).as_posix(): sha256(file) for file in files})
     return conduct.off_strategy(model)
 
 
@@ -81,10 +88,6 @@ class _Conduct:
     resume: bool
     snapshot_seconds: float
     strategy: tf.distribute.Strategy | None
-
-    def __post_init__(self):
-        if not self.snapshot_seconds >= 0:
-            raise InputError(f"snapshot_seconds is {self.snapshot_seconds:g}; it must be at least 0.")
 
     def scope(self):
         """The strategy's scope, in which variables are made."""
@@ -99,6 +102,18 @@ class _Conduct:
         return single
 
 
+def check_conduct(recipe, snapshot_seconds, devices):
+    """Refuse what cannot work, before there is a folder.
+
+    Raises:
+        InputError: times of snapshots that never come, or a batch that the devices cannot share.
+    """
+    if not 0 <= snapshot_seconds < math.inf:
+        raise InputError(f"snapshot_seconds is {snapshot_seconds:g}; give at least 0 and less than forever.")
+    if devices < 1 or recipe.batch_size % devices:
+        raise InputError(f"batch_size is {recipe.batch_size}, which {devices} devices cannot share; give a multiple of the devices.")
+
+
 def check_resumable(recipe, run_dir):
     """A training goes on with the recipe and the clips that it began with; only more epochs and other paths are welcome.
 
@@ -107,14 +122,17 @@ def check_resumable(recipe, run_dir):
     """
     run_dir = pathlib.Path(run_dir)
     file = run_dir / "recipe.json"
-    if not file.exists():  # it was killed before it began
+    begun = snapshots.names(run_dir / SNAPSHOTS)
+    if not file.exists() and not begun:  # it was killed before it began
         return
     record, shards = read_json(file), open_shards(recipe)
+    if not isinstance(record, dict) or not isinstance(record.get("epochs"), int):
+        raise InputError(f"{file} is not the recipe of a run; restore it, or train anew without --resume.")
     data = record.pop("data_sha256", None)
     changed = recipes.differences({**record, "epochs": max(recipe.epochs, record["epochs"])}, recipe)
     if changed:
         raise InputError(f"{run_dir}: {', '.join(changed)}; resume with what it began with, or train anew without --resume.")
-    if not snapshots.names(run_dir / SNAPSHOTS) and (run_dir / "model.keras").exists():
+    if not begun and (run_dir / "model.keras").exists():
         raise InputError(f"{run_dir} has a trained model and no {SNAPSHOTS} to go on from; train anew without --resume.")
     if recipe.epochs > record["epochs"] and isinstance(recipe.optim.schedule, Cosine):
         print(f"{run_dir}: the learning rate follows a cosine, from here on that of {recipe.epochs} epochs and not {record['epochs']}.")
@@ -135,7 +153,7 @@ def _build(recipe, shards, classes):
         keras.mixed_precision.set_global_policy(before)
 
 
-def _fit(recipe, student, source, rows, conduct, folder, run_dir=None):
+def _fit(recipe, student, source, rows, conduct, folder, run_dir=None, begin=lambda: None):
     """Train `student` on `source`.
 
     Args:
@@ -143,23 +161,27 @@ def _fit(recipe, student, source, rows, conduct, folder, run_dir=None):
         conduct: a `_Conduct`.
         folder: of the snapshots.
         run_dir: of the logs, if there are to be any; and only then early stopping.
+        begin: called when the training is known to fit what it goes on from.
     """
     train_rows, validation_rows = rows
     heads = [space for space in student.output if f"label_{space}" in source.clips.dtype.names]
     steps = max(1, round(len(train_rows) / recipe.batch_size))
     distiller = _distiller(recipe, student, source, train_rows, heads, steps)
-    stopping = []
-    if run_dir is not None and recipe.early_stopping is not None:
-        stopping = [keras.callbacks.EarlyStopping("val_loss", patience=recipe.early_stopping, restore_best_weights=True, verbose=1)]
+    stopping = _early_stopping(recipe) if run_dir is not None else []
     state = Snapshots(
         folder,
         {"clips": _digest(*rows), "data or features": source.sha256},
         history=run_dir and run_dir / HISTORY,
-        early_stopping=stopping[0] if stopping else None,
+        early_stopping=next(iter(stopping), None),
         seconds=conduct.snapshot_seconds,
     )
     if conduct.resume:
         state.restore(distiller)
+        if run_dir is not None:
+            place = f"going on in epoch {state.epoch + 1} after {state.step} of {steps} steps"
+            print(place if state.found else f"no snapshot in {folder}: from the beginning")
+    begin()
+    state.restore_history()
     data = stream(
         source,
         view_rows(source, train_rows) if source.index.get("made_from", {}).get("views") else train_rows,
@@ -191,6 +213,13 @@ def _distiller(recipe, student, source, train_rows, heads, steps):
     distiller = Distiller(student, recipe.method.bind(labels, {space: len(source.classes[space]) for space in heads}))
     distiller.compile(recipe.optim.build(steps, recipe.epochs))
     return distiller
+
+
+def _early_stopping(recipe):
+    """The callback, if the recipe wants it."""
+    if recipe.early_stopping is None:
+        return []
+    return [keras.callbacks.EarlyStopping("val_loss", patience=recipe.early_stopping, restore_best_weights=True, verbose=1)]
 
 
 def _digest(*rows):

@@ -62,6 +62,14 @@ def test_the_devices_share_out_the_batches_of_the_stream(found):
     assert len(found["batches"]["two"]) == 3 and found["batches"]["two"] == found["batches"]["one"]
 
 
+def test_a_head_on_cached_features_and_a_resumed_training(found):
+    one, two, resumed = (found["frozen"][name] for name in ("one", "two", "resumed"))
+    np.testing.assert_allclose(two["loss"], one["loss"], atol=1e-5)
+    np.testing.assert_allclose(resumed["loss"], one["loss"], atol=1e-5)
+    np.testing.assert_allclose(two["weights"], one["weights"], atol=1e-3)  # Adam makes steps of the sign of next to nothing
+    np.testing.assert_allclose(resumed["weights"], two["weights"], atol=1e-6)
+
+
 def test_what_several_devices_cannot_do(found):
     too_few, metrics = found["refused"]
     assert too_few == "devices is 3, but TensorFlow was started with 2 CPU; call accelerator.start(devices=3)."
@@ -187,7 +195,38 @@ def _refusal(call):
         return str(error)
 
 
+def _frozen(shards, folder, strategy, *epochs):
+    """A head trained on cached features by `train.fit`, and resumed for more epochs."""
+    import csv
+
+    from egokeras import train
+    from egokeras.models import ConvNet1DHead, FrameModel, SmallBackbone
+    from egokeras.optim import Optim
+    from egokeras.recipe import Data, Recipe
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Frozen(SmallBackbone):
+        frozen = True
+
+        def build(self, **shape):
+            model = super().build(**shape)
+            model.trainable = False
+            return model
+
+    model = FrameModel(backbone=Frozen(channels=(4, 8)), head=ConvNet1DHead(filters=8, dropout=0.0))
+    folder.mkdir()
+    for count in epochs:
+        recipe = Recipe(name="frozen", data=Data(shards=str(shards)), model=model, optim=Optim(learning_rate=1e-4), epochs=count)
+        trained = train.fit(recipe, folder, quiet=True, resume=count > 1, strategy=strategy)
+    with open(folder / "history.csv", newline="") as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    return {"loss": losses, "weights": np.concatenate([weight.ravel() for weight in trained.get_weights()]).tolist()}
+
+
 def main(folder):
+    import pathlib
+    import tempfile
+
     from egokeras import accelerator
     from egokeras.data.shards import Shards
     from egokeras.distill import Distiller
@@ -205,6 +244,9 @@ def main(folder):
         "dropout": _dropout(two),
         "batches": _batches(two, shards),
     }
+    with tempfile.TemporaryDirectory() as work, contextlib.redirect_stdout(sys.stderr):
+        runs = {"one": (None, 2), "two": (two, 2), "resumed": (two, 1, 2)}
+        found["frozen"] = {name: _frozen(folder, pathlib.Path(work, name), *how) for name, how in runs.items()}
     with two.scope():
         refused = [lambda: accelerator.strategy(3), lambda: Distiller(_dense()).compile("sgd", metrics={"verb": ["mse"]})]
         found["refused"] = [_refusal(call) for call in refused]

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from egokeras import files
+from egokeras.errors import InputError
 from egokeras.files import claim_folder, finish_folder
 
 
@@ -63,3 +64,45 @@ def test_a_folder_that_is_finished_between_the_look_and_the_lock_is_left_alone(t
         assert not files._lock(folder / files.UNFINISHED, new=False)
     assert not files._lock(folder / files.UNFINISHED, new=False)
     assert claim_folder(tmp_path / "run") == tmp_path / "run-2"
+
+
+def test_the_last_unfinished_folder_is_reclaimed_else_the_newest(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_locks", [])
+    assert files.reclaim_folder(tmp_path / "run") is None
+    for number, name in enumerate(("run-2", "run", "run-7", "run-x")):  # numbers may be missing, and others' folders be there
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (number, number))
+    assert files.reclaim_folder(tmp_path / "run", lambda folder: folder.name != "run-7") == (tmp_path / "run", True)
+    (tmp_path / "run-2" / files.UNFINISHED).touch()
+    os.utime(tmp_path / "run-2" / files.UNFINISHED, (1, 1))
+    with pytest.raises(InputError, match="run: in use by another process"):  # by this one, of above
+        files.reclaim_folder(tmp_path / "run", lambda folder: folder.name == "run")
+    assert files.reclaim_folder(tmp_path / "run") == (tmp_path / "run-2", False)
+    with pytest.raises(InputError, match="in use by another process; wait for it, or end it"):
+        files.reclaim_folder(tmp_path / "run")
+
+
+def test_what_a_killed_process_left_is_swept_away(tmp_path):
+    folder = claim_folder(tmp_path / "run")
+    while files._locks:
+        files._locks.pop().close()
+    with pytest.raises(KeyboardInterrupt), files.atomic(folder / "a.json"):
+        kept = next(folder.glob(".a.json.*")).name
+        raise KeyboardInterrupt
+    (folder / kept).touch()
+    (folder / ".hidden").touch()
+    assert claim_folder(tmp_path / "run") == folder
+    assert not (folder / kept).exists() and (folder / ".hidden").exists()
+
+
+def test_without_locks_on_the_disk_every_run_gets_a_folder_and_may_be_resumed(tmp_path, monkeypatch):
+    import fcntl
+
+    def none(file, how):
+        raise OSError(38, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    assert [claim_folder(tmp_path / "run").name for _ in range(2)] == ["run", "run-2"]
+    assert files.reclaim_folder(tmp_path / "run") is not None
+    with files.locked(tmp_path / ".lock", "waiting"):
+        pass

@@ -78,6 +78,7 @@ def trained(folder, optimizer, *, epochs=3, patience=None, own_past=False, batch
     stopping = keras.callbacks.EarlyStopping("val_loss", patience=patience, restore_best_weights=True) if patience else None
     state = Snapshots(folder / "snapshots", {"data": 1}, history=folder / "log.csv", early_stopping=stopping, seconds=0)
     state.restore(distiller)
+    state.restore_history()
     random = np.random.default_rng(0)
     inputs, labels = random.normal(size=(64, 6)).astype("float32"), random.integers(0, 3, 64).astype("int32")
 
@@ -183,7 +184,7 @@ def test_a_damaged_snapshot_falls_back_to_the_one_before(tmp_path, kill, capsys)
         assert f"{last} is damaged" in capsys.readouterr().err and written == [(0, 3), (1, 0)]
     for file in (tmp_path / "killed" / "snapshots").glob("*.npz"):
         file.write_bytes(b"nothing")
-    with pytest.raises(InputError, match="every snapshot is damaged; train anew without --resume"):
+    with pytest.raises(InputError, match="no snapshot is left, train anew without --resume"):
         again("killed")
 
 
@@ -274,6 +275,15 @@ def test_only_the_same_training_is_resumed(recipe, squares, tmp_path):
     train.fit(paths, run_dir, resume=True, quiet=True)
     with pytest.raises(InputError, match="epochs was 2 and is 1"):
         train.fit(dataclasses.replace(recipe, epochs=1), run_dir, resume=True, quiet=True)
+    record = (run_dir / "recipe.json").read_bytes()
+    for broken, message in ((b"[]", "is not the recipe of a run"), (None, "recipe.json does not exist")):
+        (run_dir / "recipe.json").unlink()
+        if broken:
+            (run_dir / "recipe.json").write_bytes(broken)
+        with pytest.raises(InputError, match=message):
+            train.fit(dataclasses.replace(recipe, epochs=3), run_dir, resume=True, quiet=True)
+        (run_dir / "recipe.json").write_bytes(record)
     listed.write_text("\n".join(videos[1:]))
     with pytest.raises(InputError, match="is of a training with other clips"):
         train.fit(dataclasses.replace(recipe, epochs=3), run_dir, resume=True, quiet=True)
+    assert (run_dir / "recipe.json").read_bytes() == record  # nothing is written before it is known to fit

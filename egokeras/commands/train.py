@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 
 EXAMPLE = """egokeras train report_convnet1d data.shards=epic100_shards optim.learning_rate=5e-4
          egokeras train --videos my_clips        (a folder per class; ends in a file for the device and a page)
@@ -28,7 +29,7 @@ def add_arguments(parser):
     parser.add_argument("--size", type=int, metavar="PIXELS", help="with --videos: height and width of a frame (default 224)")
     parser.add_argument("--runs", default="runs", metavar="FOLDER", help="where run folders go (default: runs)")
     parser.add_argument(
-        "--resume", action="store_true", help="go on with the newest run of that name, bit for bit; only paths may change, and epochs grow"
+        "--resume", action="store_true", help="go on with the last run of that name, bit for bit; only paths may change, and epochs grow"
     )
     parser.add_argument("--snapshot-seconds", type=float, default=50, metavar="S", help="time between two snapshots (default 50)")
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="share every batch among N GPUs (with --cpu: virtual devices)")
@@ -37,7 +38,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from egokeras import export, recipe
+    from egokeras import export, recipe, train
     from egokeras.errors import InputError
 
     if args.recipe and "=" in args.recipe:  # `egokeras train epochs=3` changes the demo, or own_clips with --videos
@@ -50,12 +51,15 @@ def run(args):
         stages = recipe.override(stages, change)
     for export_name in stages[-1].exports:
         export.load(export_name)  # a misspelt one shows now, not after the training
+    for stage in stages:
+        train.check_conduct(stage, args.snapshot_seconds, args.devices)
     road = _Road(args, stages, pathlib.Path(args.runs) / stages[-1].name)
-    if args.videos:
-        return road.own_clips()
-    if name == "demo" and not stages[-1].data.shards:
-        return road.demo()
-    return road.recipe()
+    with road.kept_as_it_was():
+        if args.videos:
+            return road.own_clips()
+        if name == "demo" and not stages[-1].data.shards:
+            return road.demo()
+        return road.recipe()
 
 
 @dataclasses.dataclass
@@ -66,6 +70,27 @@ class _Road:
     stages: tuple
     run_dir: pathlib.Path
     was_finished: bool = False
+    snapshots: Sequence = ()
+
+    @property
+    def folders(self):
+        """Of the stages: the run folder, or one folder each in it if there are several."""
+        return [self.run_dir if len(self.stages) == 1 else self.run_dir / stage.name for stage in self.stages]
+
+    def _snapshots(self):
+        return sorted(self.run_dir.glob("**/snapshots/*.npz"))
+
+    @contextlib.contextmanager
+    def kept_as_it_was(self):
+        """A finished run that could not be gone on with is not left unfinished."""
+        from egokeras.files import finish_folder
+
+        try:
+            yield
+        except BaseException:
+            if self.was_finished and self._snapshots() == self.snapshots:
+                finish_folder(self.run_dir)
+            raise
 
     def recipe(self):
         """Train and score; the rest of the road stands at the end of the output."""
@@ -78,7 +103,7 @@ class _Road:
         self._train()
         _report(self.run_dir)
         finish_folder(self.run_dir)
-        print(f"next: egokeras export {self.run_dir} int8")
+        print(f"next: egokeras export {self.folders[-1]} int8")
 
     def own_clips(self):
         """All of it on one's own clips."""
@@ -118,7 +143,7 @@ class _Road:
         check(self.stages)
         self._train()
         exports = self.stages[-1].exports
-        refused = _export(exports, self.run_dir, self.args.accept_untested) if exports else 0
+        refused = _export(exports, self.folders[-1], self.args.accept_untested) if exports else 0
         _report(self.run_dir)
         finish_folder(self.run_dir)
         return 1 if refused else QUARANTINED if summary["quarantined"] else 0
@@ -127,33 +152,25 @@ class _Road:
         """A folder for the run: the newest of its name to go on in, or a new one, or one left unfinished before its training began."""
         from egokeras.files import claim_folder, reclaim_folder
 
-        if self.args.resume:
-            self.run_dir, self.was_finished = reclaim_folder(self.run_dir)
+        found = reclaim_folder(self.run_dir, _is_run) if self.args.resume else None
+        if found is not None:
+            self.run_dir, self.was_finished = found
         else:
+            if self.args.resume:
+                print(f"{self.run_dir} does not exist, so there is nothing to resume: from the beginning")
             self.run_dir = claim_folder(self.run_dir, free=_free)
+        self.snapshots = self._snapshots()
         print(f"run folder: {self.run_dir}")
 
     def _train(self):
-        """Every stage into the run folder, or into one folder each if there are several."""
         from egokeras import accelerator, train
-        from egokeras.errors import InputError
-        from egokeras.files import finish_folder
 
-        how = {
-            "resume": self.args.resume,
-            "snapshot_seconds": self.args.snapshot_seconds,
-            "strategy": accelerator.strategy(self.args.devices),
-        }
-        folders = [self.run_dir if len(self.stages) == 1 else self.run_dir / stage.name for stage in self.stages]
-        if self.args.resume:
-            try:
-                for stage, folder in zip(self.stages, folders, strict=True):
-                    train.check_resumable(stage, folder)
-            except InputError:
-                if self.was_finished:  # and is left as it was
-                    finish_folder(self.run_dir)
-                raise
-        for stage, folder in zip(self.stages, folders, strict=True):
+        args = self.args
+        how = {"resume": args.resume, "snapshot_seconds": args.snapshot_seconds, "strategy": accelerator.strategy(args.devices)}
+        if args.resume:
+            for stage, folder in zip(self.stages, self.folders, strict=True):
+                train.check_resumable(stage, folder)
+        for stage, folder in zip(self.stages, self.folders, strict=True):
             folder.mkdir(exist_ok=True)
             self._train_stage(stage, folder, how)
 
@@ -167,10 +184,11 @@ class _Road:
         if self.was_finished and snapshots.names(folder / train.SNAPSHOTS) == before:
             print(f"{folder}: its training was complete; nothing to do")
             return
-        for place in {folder, self.run_dir}:
-            shutil.rmtree(place / "exports", ignore_errors=True)
-            for name in RESULTS:
-                (place / name).unlink(missing_ok=True)
+        if (folder / "exports").exists():
+            print(f"{folder / 'exports'} is of the model before and gives way; egokeras export makes it anew")
+            shutil.rmtree(folder / "exports")
+        for name in RESULTS:
+            (folder / name).unlink(missing_ok=True)
         with _step("evaluate"):
             _evaluate(model, stage, folder, how)
 
@@ -183,6 +201,13 @@ def _free(folder):
     if begun and (folder / UNFINISHED).exists():
         print(f"{folder} holds a training that was interrupted; --resume goes on with it, and this one goes elsewhere")
     return not begun
+
+
+def _is_run(folder):
+    """Whether a folder may hold a run."""
+    from egokeras.files import UNFINISHED
+
+    return (folder / UNFINISHED).exists() or any(folder.glob("**/recipe.json"))
 
 
 def _check_classes(stages):

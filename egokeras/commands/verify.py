@@ -102,6 +102,23 @@ def _run(path):
     for file in [file for pattern in ARCHIVES for file in sorted(path.glob(pattern)) if file.is_file()]:
         yield from _archive(file)
     yield from _said(_check_data, path)
+    if (path / "checksums.json").is_file() and not (path / UNFINISHED).exists():
+        yield from _altered(path)
+
+
+def _altered(path):
+    """What a finished training has written, against its checksums."""
+    try:
+        sums = read_json(path / "checksums.json")
+        if not isinstance(sums, dict):
+            raise InputError(f"{path / 'checksums.json'} is not a list of checksums; train again.")
+    except InputError as error:
+        yield str(error)
+        return
+    for name, checksum in sums.items():
+        file = path / name
+        if not file.resolve().is_relative_to(path.resolve()) or not file.is_file() or sha256(file) != checksum:
+            yield f"{file} is missing or was altered after the training; restore it or train again."
 
 
 def _unfinished(path):

@@ -186,6 +186,8 @@ class World:
         if _holds(out, spec):
             return out
         out.parent.mkdir(parents=True, exist_ok=True)
+        for left in out.parent.glob(f".{out.name}.*"):  # of a killed process
+            shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
             part = pathlib.Path(temporary) / "world"
             (part / "videos").mkdir(parents=True)

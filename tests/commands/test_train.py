@@ -118,25 +118,49 @@ def test_an_interrupted_run_is_resumed_and_not_taken_over(squares, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     command = ["train", "own_clips", f"data.shards={squares.path}", "model.backbone=SmallBackbone", "folds=0", "epochs=2", "batch_size=32"]
     command += ["--snapshot-seconds", "0"]
-    assert train("--resume") == 1
-    assert "runs/own_clips does not exist, so there is nothing to resume" in capsys.readouterr().err and not (tmp_path / "runs").exists()
     monkeypatch.setattr(Snapshots, "_save", interrupted)
-    assert train() == 130
-    assert "run the same command again with --resume to go on" in capsys.readouterr().err
+    assert train("--resume") == 130
+    said = capsys.readouterr()
+    assert "runs/own_clips does not exist, so there is nothing to resume: from the beginning" in said.out
+    assert "run the same command again with --resume to go on" in said.err
     monkeypatch.setattr(Snapshots, "_save", save)
     assert train("epochs=1") == 0  # another training does not take its folder
     assert "runs/own_clips holds a training that was interrupted; --resume goes on with it" in capsys.readouterr().out
     (tmp_path / "runs" / "own_clips-2").rename(tmp_path / "other")
     assert train("batch_size=8", "--resume") == 1
     assert "batch_size was 32 and is 8" in capsys.readouterr().err
-    assert train("--resume") == 0
+    assert train("--resume") == 0 and "going on in epoch 2 after 0 of 5 steps" in capsys.readouterr().out
     assert not (tmp_path / "runs" / "own_clips" / ".unfinished").exists() and (tmp_path / "runs" / "own_clips" / "report.html").exists()
+    metrics = (tmp_path / "runs" / "own_clips" / "metrics.json").read_bytes()
+    assert train("--resume") == 0 and "its training was complete; nothing to do" in capsys.readouterr().out
+    assert (tmp_path / "runs" / "own_clips" / "metrics.json").read_bytes() == metrics
     assert train("epochs=3", "--resume") == 0  # a run that was finished goes on for longer
+    assert cli.main(["verify", "runs/own_clips"]) == 0
     assert train("epochs=3", "seed=4", "--resume") == 1
     assert "seed was 0 and is 4" in capsys.readouterr().err and (tmp_path / "runs" / "own_clips" / "model.keras").exists()
     assert not (tmp_path / "runs" / "own_clips" / ".unfinished").exists()
+    for snapshot in (tmp_path / "runs" / "own_clips" / "snapshots").iterdir():
+        snapshot.write_bytes(b"no more")
+    assert train("epochs=4", "--resume") == 1
+    assert "no snapshot is left, train anew without --resume" in capsys.readouterr().err
+    assert json.loads((tmp_path / "runs" / "own_clips" / "recipe.json").read_text())["epochs"] == 3
+    assert not (tmp_path / "runs" / "own_clips" / ".unfinished").exists() and (tmp_path / "runs" / "own_clips" / "metrics.json").exists()
     epochs = [line.split(",")[0] for line in (tmp_path / "runs" / "own_clips" / "history.csv").read_text().splitlines()]
     assert epochs == ["epoch", "0", "1", "2"] and [path.name for path in (tmp_path / "runs").iterdir()] == ["own_clips"]
+
+
+def test_a_recipe_of_two_stages_ends_in_artifacts_of_the_last(clips, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "two.py").write_text(
+        "from egokeras.models import FrameModel, SmallBackbone\nfrom egokeras.recipe import Recipe\n\ndef stages():\n"
+        "    small = FrameModel(backbone=SmallBackbone())\n"
+        "    return Recipe(name='one', model=small, epochs=1), Recipe(name='two', model=small, epochs=1, exports=('float32',))\n"
+    )
+    command = ["train", "two.py", "--videos", str(clips), "--group", r"(s\d)_", "--frames", "8", "--size", "32", "--accept-untested"]
+    assert cli.main(command) == 3, capsys.readouterr().err
+    run = tmp_path / "runs" / "two"
+    assert (run / "two" / "exports" / "float32" / "artifact.json").exists() and (run / "two" / "latency.json").exists()
+    assert (run / "one" / "report.html").exists() and not (run / ".unfinished").exists()
 
 
 def test_two_devices_give_the_losses_of_one(squares, tmp_path, root):
@@ -155,7 +179,7 @@ def test_two_devices_give_the_losses_of_one(squares, tmp_path, root):
     assert {"loss", "val_loss", "val_verb_top1"} < set(one.dtype.names)
     for name in one.dtype.names:
         np.testing.assert_allclose(one[name], two[name], atol=1e-5, err_msg=name)
-    assert "batch_size is 3, which 2 devices cannot share; give a multiple of 2" in run(2, "batch_size=3").stderr
+    assert "batch_size is 3, which 2 devices cannot share; give a multiple of the devices" in run(2, "batch_size=3").stderr
 
 
 @pytest.mark.parametrize(
