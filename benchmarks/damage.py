@@ -5,7 +5,8 @@ ones, and compares every frame that was not refused with the intact video's. The
 them, reads every clip and runs `egokeras verify`. Equal seeds give equal damage.
 
 A video container has no checksum over its pictures, Matroska apart: a flipped bit that decodes is another picture, and a whole video under
-a wrong name is a video. The table counts these as `silent`. Every other damage must be reported, or the exit code is 1.
+a wrong name is a video. The table counts these as `silent`; given the checksums of the videos, `prepare` must report them too. If not, or
+if any other damage is not reported, the exit code is 1.
 
     python benchmarks/damage.py
     python benchmarks/damage.py --videos 1000 --shards 1000 --seed 1
@@ -53,6 +54,11 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         result = measure(pathlib.Path(folder), args.videos, args.shards, args.seed)
     print(text(result))
+    print(
+        "with `prepare --checksums`: every damaged video reported"
+        if not any("checksum" in failure for failure in result["failures"])
+        else ""
+    )
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 1 if result["failures"] else 0
@@ -166,11 +172,12 @@ def damaged_videos(folder, sources, count, seed):
             (videos / f"{name}{sources[kind].suffix}").write_bytes(data)
     out = prepared(folder / "beside", videos, [*whole, *((name, name, 0, FRAMES / RATE) for name in jobs)])
     right = {uid: same(clip, alone[uid if uid in alone else intact[jobs[uid][1]]]) for uid, clip in clips(out)}
+    failures = passed_checksums(folder, sources, videos, intact, jobs)
     results = {True: "harmless", False: "silent", None: "reported"}
     counts = collections.Counter((*job, results[right.get(name)]) for name, job in jobs.items())
     reasons = collections.Counter(row["reason"] for row in csv.DictReader((out / "quarantine.csv").read_text("utf-8").splitlines()))
     died = sum(number for reason, number in reasons.items() if "time limit" in reason or "worker process" in reason)
-    failures = [f"intact video {kind} came out otherwise beside damaged ones" for kind, name in intact.items() if not right.get(name)]
+    failures += [f"intact video {kind} came out otherwise beside damaged ones" for kind, name in intact.items() if not right.get(name)]
     failures += [
         f"{kind}, {damage}: {number} not reported"
         for (damage, kind, result), number in counts.items()
@@ -178,6 +185,20 @@ def damaged_videos(folder, sources, count, seed):
     ]
     table = [[damage, kind, *(counts[damage, kind, result] for result in RESULTS)] for damage in BYTES for kind in kinds]
     return {"videos": table, "intact_videos": len(intact), "workers_lost": died, "reasons": reasons.most_common(8), "failures": failures}
+
+
+def passed_checksums(folder, sources, videos, intact, jobs):
+    """Damaged videos that are not reported when `prepare` knows the checksums of the whole ones: there must be none."""
+    kinds = {name: kind for kind, name in intact.items()} | {name: kind for name, (_, kind) in jobs.items()}
+    listed = [f"{hashlib.sha256(sources[kind].read_bytes()).hexdigest()}  {name}{sources[kind].suffix}" for name, kind in kinds.items()]
+    (folder / "SHA256SUMS").write_text("\n".join(listed), encoding="utf-8")
+    out = prepared(folder / "checked", videos, [(name, name, 0, FRAMES / RATE) for name in kinds], checksums=str(folder / "SHA256SUMS"))
+    found = {uid for uid, _ in clips(out)}
+    passed = sorted(found - set(intact.values()))
+    lost = sorted(set(intact.values()) - found)
+    return [f"{kinds[name]}, {jobs[name][0]}: passed its checksum" for name in passed] + [
+        f"{name} was refused by its checksum" for name in lost
+    ]
 
 
 def prepared(out, videos, clips, **settings):

@@ -12,6 +12,7 @@ OPTIONS = {
     "rule": (("uniform", "report"), None, "which frames of a segment (default: uniform)"),
     "resize": (("squash", "crop", "pad"), None, "how a picture becomes square (default: squash)"),
     "frame_rate": (float, "N", "frames in a second, for videos that are folders or tars of frames (default: EPIC_100_video_info.csv says)"),
+    "checksums": (str, "FILE", "of the videos, as sha256sum writes it (also MD5, SHA-1); a video of another goes to quarantine"),
     "encoding": (("raw", "jpeg"), None, "raw is fastest to read, jpeg a fifteenth of its size (default: raw)"),
     "quality": (int, "1-100", "of the JPEG (default: 90)"),
     "windows": (int, "N", "unlabelled windows of the held-out videos, for judging exports (default: up to 600 with the labelled clips)"),

@@ -70,7 +70,9 @@ def make_plan(annotations, videos, settings):
     rates, tables = _frame_rates(annotations, files, settings)
     clips = [Clip(segment, Item(uid=segment.uid, start=segment.start, stop=segment.stop)) for segment in annotations.segments]
     clips += _windows(annotations, files, settings)
-    clips = [dataclasses.replace(clip, item=dataclasses.replace(clip.item, frame_rate=rates.get(clip.segment.video))) for clip in clips]
+    there = {name: path for name, path in files.items() if path is not None}
+    sums = video_files.checksums(settings.checksums, there, videos) if settings.checksums else {}
+    clips = [_known(clip, rates.get(clip.segment.video), sums.get(clip.segment.video)) for clip in clips]
     by_video: dict[pathlib.Path, list[int]] = {}
     for number, clip in enumerate(clips):
         if files[clip.segment.video] is not None:
@@ -81,11 +83,15 @@ def make_plan(annotations, videos, settings):
         size = _unit_clips(file, settings)
         units += [(file, tuple(numbers[at : at + size])) for at in range(0, len(numbers), size)]
     sources = tuple({"file": path.name, "sha256": sha256(path)} for path in (*annotations.sources, *tables) if path.is_file())
-    fixed = dataclasses.replace(settings, workers=None, timeout=1)
+    fixed = dataclasses.replace(settings, workers=None, timeout=1, checksums=None)
     sizes = [(name, path and path.relative_to(videos).as_posix(), path and frame_files.weight(path)) for name, path in files.items()]
     content = [repr(fixed), [repr(clip) for clip in clips], sizes, dict(annotations.classes), sources, shards.FORMAT]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     return Plan(annotations, tuple(clips), tuple(units), missing, sources, digest)
+
+
+def _known(clip, frame_rate, checksum):
+    return dataclasses.replace(clip, item=dataclasses.replace(clip.item, frame_rate=frame_rate, checksum=checksum))
 
 
 def _trimmed(annotations, files, folder):

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from zlib_ng.zlib_ng import crc32
 
-from egokeras.data import clip_sampling, frame_files, shards, video, worker_pool
+from egokeras.data import clip_sampling, frame_files, shards, video, video_files, worker_pool
 from egokeras.data.frame_rates import FrameRate
 from egokeras.data.video import VideoError
 from egokeras.errors import InputError
@@ -35,6 +35,7 @@ class Preparation:
         resize: `squash`, `crop` or `pad` (see `video.resize`).
         frame_rate: frames per second of videos that are there as folders or tars of frames; None takes it from a table beside the
             annotations (see `frame_rates.find`).
+        checksums: file of checksums of the videos, as `sha256sum` writes it (also MD5 and SHA-1); a video of another goes to quarantine.
         encoding: `raw`, or `jpeg` (a fifteenth of the size, slower to read, slightly lossy).
         quality: of the JPEG, 1 to 100.
         windows: unlabelled windows cut from the held-out videos; None fills the labelled held-out clips up to 600, as far as the
@@ -50,6 +51,7 @@ class Preparation:
     rule: str = "uniform"
     resize: str = "squash"
     frame_rate: float | None = None
+    checksums: str | None = None
     encoding: str = "raw"
     quality: int = 90
     windows: int | None = None
@@ -94,6 +96,7 @@ class Item:
     Attributes:
         uid: names the clip and seeds what is drawn for it.
         frame_rate: of a video that is there as frames, else None.
+        checksum: hexadecimal, of the video's file; None is not known.
         window: None, or (longest duration in seconds, place as share of the room, longest duration as share of the video).
     """
 
@@ -102,6 +105,7 @@ class Item:
     stop: float | None = None
     window: tuple[float, float, float] | None = None
     frame_rate: FrameRate | None = None
+    checksum: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +136,7 @@ def stage(path, items, settings, targets):
         InputError: a target cannot be written.
     """
     try:
-        index = _index(path, items[0].frame_rate)
+        index = _index(path, items[0].frame_rate, items[0].checksum)
     except Exception as error:  # whatever a strange file makes the decoder raise, it is this video's, not the run's, to bear
         return [_reason(error)] * len(items)
     found: dict[int, Staged | str] = {number: reason for number, item in enumerate(items) if (reason := _outside(index, item))}
@@ -206,8 +210,14 @@ def _reason(error):
 
 
 @functools.lru_cache(maxsize=2)
-def _index(path, frame_rate):
-    """Kept for the next items of the same video."""
+def _index(path, frame_rate, checksum):
+    """Kept for the next items of the same video.
+
+    Raises:
+        VideoError: the file has another checksum, or cannot be read.
+    """
+    if checksum is not None and video_files.checksum(path, checksum) != checksum:
+        raise VideoError(path, "its checksum is not the one that was given: the file was damaged or replaced")
     return video.index(path) if frame_rate is None else frame_files.index(path, frame_rate)
 
 

@@ -5,16 +5,20 @@ A video may also be a folder of frames or a tar of them; where there are several
 
 import collections
 import functools
+import hashlib
 import os
 import pathlib
+import re
 
-from egokeras.data import frame_files
+from egokeras.data import frame_files, tables
 from egokeras.data.action_folders import SUFFIXES
 from egokeras.errors import InputError
 
 KINDS = ("files", "folders of frames", "tars")
 # EPIC-KITCHENS' optical flow is in files with the names of the frames.
 FLOW = {"flow", "flow_frames"}
+CHECKSUM = re.compile(r"([0-9a-fA-F]+) [ *](.+)")
+HASHES = {32: "md5", 40: "sha1", 64: "sha256"}  # by hexadecimal digits
 
 
 def find(names, folder):
@@ -95,3 +99,41 @@ def _parts(path):
 
 def _is_flow(path):
     return not FLOW.isdisjoint(part.lower() for part in path.parts)
+
+
+def checksums(listing, files, folder):
+    """Checksums of videos, out of a file such as `sha256sum` writes: a hexadecimal number and a path in each line.
+
+    Args:
+        listing: the file; paths in it are relative to `folder` or to anything above it, or bare names.
+        files: name to path.
+        folder: of the videos.
+
+    Returns:
+        Name to checksum.
+
+    Raises:
+        InputError: the file cannot be read, or says nothing of one of the videos, or two things.
+    """
+    sums: dict[str, set[str]] = collections.defaultdict(set)
+    for number, line in tables.lines(pathlib.Path(listing)):
+        match = CHECKSUM.fullmatch(line.strip())
+        if not match or len(match[1]) not in HASHES:
+            raise InputError(f"{listing}, line {number}: {line!r:.80} is not a checksum and a path; write it as sha256sum does.")
+        parts = pathlib.PurePosixPath(match[2]).parts
+        for start in range(len(parts)):
+            sums["/".join(parts[start:])].add(match[1].lower())
+    found = {}
+    for name, path in files.items():
+        fits = sums.get(path.relative_to(folder).as_posix()) or sums.get(path.name, set())
+        if len(fits) != 1 or path.is_dir():
+            what = "is a folder of frames, which has none" if path.is_dir() else f"has {len(fits) or 'none'} in {listing}"
+            raise InputError(f"{path} {what}; give every video one checksum, or leave --checksums out.")
+        found[name] = next(iter(fits))
+    return found
+
+
+def checksum(path, like):
+    """Checksum of a file, of the kind that is as long as `like`."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, HASHES[len(like)]).hexdigest()

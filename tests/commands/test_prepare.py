@@ -1,6 +1,7 @@
 """`egokeras prepare` as typed: exit codes, messages, summary."""
 
 import csv
+import hashlib
 import json
 import shutil
 
@@ -41,6 +42,31 @@ def test_folders_with_groups(tmp_path, clips, capsys):
     data = Shards(out)
     train, held = (set(data.clips["group"][data.rows(split)]) for split in ("train", "validation"))
     assert train and held and not train & held and data.index["exclusive"] == "group"
+
+
+@pytest.mark.parametrize("kind", ["md5", "sha256"])
+def test_a_video_of_another_checksum_goes_to_quarantine(kind, tmp_path, clips, capsys):
+    files = sorted(clips.rglob("*.mp4"))
+    sums = {file: hashlib.new(kind, file.read_bytes()).hexdigest() for file in files}
+    table, listing = tmp_path / "clips.csv", tmp_path / "SUMS"
+    names = [path.relative_to(clips).as_posix() for path in files]
+    table.write_text("file,label,split\n" + "".join(f"{name},{name[:4]},train\n" for name in names))
+    listing.write_text("".join(f"{sums[file]} *./{clips.name}/{file.relative_to(clips).as_posix()}\n" for file in files))
+    arguments = ["prepare", "table", str(table), str(clips), str(tmp_path / kind), "--checksums", str(listing), *SMALL]
+    assert cli.main(arguments) == 0
+    first, *others = listing.read_text().splitlines(keepends=True)
+    listing.write_text(first.replace(sums[files[0]], hashlib.new(kind, b"another file").hexdigest()) + "".join(others))
+    arguments[4] = str(tmp_path / f"{kind}-swapped")
+    assert cli.main(arguments) == 3
+    with open(tmp_path / f"{kind}-swapped" / "quarantine.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["video"] == names[0] and "its checksum is not the one that was given" in row["reason"]
+    capsys.readouterr()
+    for text, message in ((listing.read_text().splitlines()[0], "has none in"), ("12 a.mp4", "is not a checksum and a path")):
+        listing.write_text(text)
+        arguments[4] = str(tmp_path / "refused")
+        assert cli.main(arguments) == 1
+        assert message in capsys.readouterr().err and not (tmp_path / "refused").exists()
 
 
 def test_quarantine_exits_3(tmp_path, clips, capsys):
