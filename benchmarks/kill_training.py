@@ -37,6 +37,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--startup", type=float, default=6.0, help="seconds that a process needs before it trains")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     args = parser.parse_args()
     random.seed(args.seed)
@@ -50,7 +51,8 @@ def main():
         seconds = time.monotonic() - started
         print(f"left alone: {seconds:.1f} s", flush=True)
         for number in range(1, args.kills + 1):
-            print(f"kill {number}: {killed(work, random.uniform(0, seconds))}", flush=True)
+            moment = random.uniform(0, 1.5 * seconds / args.kills) + args.startup  # so that the last ones find something to kill, too
+            print(f"kill {number}: {killed(work, moment)}", flush=True)
         if start(work, "killed").wait():
             sys.exit(f"the last one failed: {(work / 'killed.txt').read_text()}")
         differences = compare(work / "alone" / "killed", work / "killed" / "killed")
@@ -129,8 +131,9 @@ def compare(one, other):
     """What differs between two run folders."""
     import json
 
-    import keras
     import numpy as np
+
+    from egokeras import load_model
 
     found = []
     snapshots = [sorted((run / "snapshots").glob("*.npz"))[-1] for run in (one, other)]
@@ -138,7 +141,7 @@ def compare(one, other):
         with np.load(files[0]) as a, np.load(files[1]) as b:
             same = a.files == b.files and all(np.array_equal(a[name], b[name]) and a[name].dtype == b[name].dtype for name in a.files)
         found += [] if same else [f"{files[0].name} differs"]
-    models = [keras.models.load_model(run / "model.keras").get_weights() for run in (one, other)]
+    models = [load_model(run / "model.keras").get_weights() for run in (one, other)]
     found += [] if all(map(np.array_equal, *models)) else ["model.keras differs"]
     found += [] if (one / "history.csv").read_bytes() == (other / "history.csv").read_bytes() else ["history.csv differs"]
     scores = [json.loads((run / "metrics.json").read_text()) for run in (one, other)]

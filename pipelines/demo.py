@@ -16,7 +16,7 @@ def stages():
             data=Data(classes={"verb": 11, "noun": 12}, augment=Augment(shift=0.1, brightness=0.15, contrast=0.2)),
             model=FrameModel(backbone=SmallBackbone(), head=ConvNet1DHead(filters=64, last_filters=128, dropout=0.3), frames=10, size=64),
             optim=Optim(optimizer="adamw", learning_rate=2e-3, schedule=Cosine(), weight_decay=1e-4),
-            epochs=40,
+            epochs=45,
             exports=("float32", "int8"),
         ),
     )

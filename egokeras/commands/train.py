@@ -16,7 +16,6 @@ EXAMPLE = """egokeras train report_convnet1d data.shards=epic100_shards optim.le
 TENSORFLOW = True
 RESUMES = True
 QUARANTINED = 3
-DEMO_WINDOWS = 1000  # so many that the gate can tell 99 % of agreement from 98 %
 RESULTS = ("metrics.json", "predictions.npz", "train_predictions.npz", "latency.json", "report.html")
 
 
@@ -127,7 +126,8 @@ class _Road:
         with _step("render a small kitchen world"):
             world = World.demo().render(self.run_dir / "world")
         found = readers.read("epic100", [world])
-        settings = {"frames": self.stages[-1].model.frames, "size": self.stages[-1].model.size, "windows": DEMO_WINDOWS}
+        settings = {"frames": self.stages[-1].model.frames, "size": self.stages[-1].model.size}
+        self.args.accept_untested = True  # its few videos may leave the gate without an answer; the file is then marked `untested`
         return self._whole(found, world / "videos", settings)
 
     def _whole(self, annotations, videos, settings, check=lambda stages: None):
