@@ -37,7 +37,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--startup", type=float, default=6.0, help="seconds that a process needs before it trains")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     args = parser.parse_args()
     random.seed(args.seed)
@@ -45,19 +44,28 @@ def main():
         work = pathlib.Path(folder)
         write_clips(work / "shards")
         (work / "recipe.py").write_text(RECIPE % (str(work / "shards"), args.epochs))
-        started = time.monotonic()
-        if start(work, "alone").wait():
-            sys.exit(f"the training that was left alone failed: {(work / 'alone.txt').read_text()}")
-        seconds = time.monotonic() - started
-        print(f"left alone: {seconds:.1f} s", flush=True)
+        startup, seconds = alone(work)
+        print(f"left alone: {seconds:.1f} s, of which {startup:.1f} s before its first snapshot", flush=True)
         for number in range(1, args.kills + 1):
-            moment = random.uniform(0, 1.5 * seconds / args.kills) + args.startup  # so that the last ones find something to kill, too
+            moment = startup + random.uniform(0, 2 * (seconds - startup) / args.kills)  # so that the last ones find something to kill, too
             print(f"kill {number}: {killed(work, moment)}", flush=True)
         if start(work, "killed").wait():
             sys.exit(f"the last one failed: {(work / 'killed.txt').read_text()}")
         differences = compare(work / "alone" / "killed", work / "killed" / "killed")
     print("\n".join(differences) or f"bit-identical after {args.kills} kills")
     return 1 if differences else 0
+
+
+def alone(work):
+    """Seconds until a training that nobody disturbs has its first snapshot, and until it ends."""
+    started, process, startup = time.monotonic(), start(work, "alone"), None
+    while process.poll() is None:
+        time.sleep(0.05)
+        if startup is None and any((work / "alone" / "killed").glob("snapshots/*.npz")):
+            startup = time.monotonic() - started
+    if process.returncode:
+        sys.exit(f"the training that was left alone failed: {(work / 'alone.txt').read_text()}")
+    return startup, time.monotonic() - started
 
 
 def write_clips(folder, clips=160):
