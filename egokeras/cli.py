@@ -6,11 +6,10 @@ import functools
 import importlib
 import io
 import os
-import re
 import sys
 
 from egokeras import __version__, accelerator
-from egokeras.errors import InputError
+from egokeras.errors import InputError, plain
 
 COMMANDS = {
     "prepare": "turn annotated videos into shards of clips",
@@ -30,7 +29,6 @@ COMMANDS = {
 # module -> the extra of ours that brings it
 EXTRAS = {"av": "video", "matplotlib": "report", **dict.fromkeys(("cv2", "h5py", "keras", "tensorflow"), "train")}
 INTERRUPTED = 130
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # names in a message may hold what a terminal obeys
 _Formatter = functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=24)
 
 
@@ -96,7 +94,7 @@ def _run(args):
     except Exception as error:
         if args.debug:
             raise
-        print(f"error: {CONTROL.sub(lambda match: repr(match[0])[1:-1], _sentence(error))}", file=sys.stderr)
+        print(f"error: {plain(_sentence(error))}", file=sys.stderr)
         return 1
 
 

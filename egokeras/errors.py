@@ -1,4 +1,14 @@
-"""The one exception that means "what was given cannot be used", as opposed to a defect of egokeras."""
+"""The one exception that means "what was given cannot be used", as opposed to a defect of egokeras, and text safe to print."""
+
+import re
+
+# What a terminal obeys in place of showing it, and what is no character at all.
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def plain(text):
+    """`text` with control characters written out: names of files and classes are others' words."""
+    return CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 class InputError(ValueError):

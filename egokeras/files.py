@@ -15,7 +15,7 @@ import types
 from egokeras.errors import InputError
 
 UNFINISHED = ".unfinished"
-_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # as `tempfile` names them
+TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}", re.DOTALL)  # as `tempfile` names them
 _locks: list = []  # files whose locks this process holds
 
 
@@ -138,7 +138,7 @@ def reclaim_folder(path, ours=lambda folder: True):
 def _sweep(folder):
     """Remove what `atomic` leaves when its process is killed."""
     for file in folder.rglob(".*"):
-        if _TEMPORARY.fullmatch(file.name) and file.is_file():
+        if TEMPORARY.fullmatch(file.name) and file.is_file():
             file.unlink()
 
 

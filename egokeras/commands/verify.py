@@ -13,15 +13,15 @@ import re
 import zipfile
 import zlib
 
-from egokeras.errors import InputError
-from egokeras.files import UNFINISHED, read_json, sha256
+from egokeras.errors import InputError, plain
+from egokeras.files import TEMPORARY, UNFINISHED, read_json, sha256
 
 EXAMPLE = "egokeras verify shards/epic100"
 WORK, CHECKSUMS = ".work", ".checksums"
 IN_WORK = (WORK, CHECKSUMS, ".lock")
 SHARD = re.compile(r"shard-\d+\.npy")
 # Names that `files.atomic`, `tempfile` and `train.save` give to what is not whole yet; `export` works in `exports`.
-LEFT_OVER = re.compile(r"\..+\.[a-z0-9_]{8}|\..+\.tmp\.keras", re.DOTALL)
+LEFT_OVER = re.compile(TEMPORARY.pattern + r"|\..+\.tmp\.keras", re.DOTALL)
 EXPORTING = re.compile(r"\.[a-z0-9_]{8}")
 CLIPS = re.compile("(uid|video|logits_.*|label_.*).npy")
 ARCHIVES = ("model.keras", "predictions.npz", "train_predictions.npz", "snapshots/*.npz")
@@ -41,15 +41,8 @@ def run(args):
     if args.json:
         print(json.dumps({"path": str(path), "findings": found}, indent=1))
     else:
-        print("\n".join(map(_plain, found)) if found else f"{path}: everything is as it was written")
+        print("\n".join(map(plain, found)) if found else f"{path}: everything is as it was written")
     return 1 if found else 0
-
-
-def _plain(sentence):
-    """Names of files and splits are others' words: a terminal shows them and does not obey them."""
-    from egokeras.data.tables import CONTROL
-
-    return CONTROL.sub(lambda match: repr(match[0])[1:-1], sentence)
 
 
 def findings(path):

@@ -9,7 +9,7 @@ import re
 
 from egokeras.data import action_folders, egtea, epic_kitchens, kinetics, segments, tables
 from egokeras.data.segments import Annotations, Segment
-from egokeras.errors import InputError
+from egokeras.errors import CONTROL, InputError
 from egokeras.files import run_file
 
 READERS = {
@@ -60,7 +60,7 @@ def _named(annotations):
     for field, name in dict.fromkeys(names):
         if len(name) > LONGEST_NAME:
             raise InputError(f"{field} {name[:40]!r}... has {len(name)} characters; shorten it to at most {LONGEST_NAME}.")
-        if tables.CONTROL.search(name):
+        if CONTROL.search(name):
             raise InputError(f"{field} {name!r} has a control character or a line break in it; remove it.")
     return annotations
 

@@ -17,8 +17,6 @@ USUAL_NAMES = {"path": "file", "filename": "file", "video": "file", "class": "la
 USUAL_NAMES |= {"subset": "split", "set": "split"}
 SECONDS = re.compile(r"\d+(?:\.\d*)?(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 WHOLE = re.compile(r"\d{1,15}", re.ASCII)
-# What a terminal or a page obeys in place of showing it, line breaks of all kinds among it, and halves of characters.
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 CLOCK = re.compile(r"(?:(\d{1,4}):)?([0-5]?\d):([0-5]?\d(?:\.\d*)?)", re.ASCII)
 
 

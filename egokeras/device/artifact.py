@@ -11,15 +11,13 @@ import re
 
 import numpy as np
 
-from egokeras.errors import InputError
+from egokeras.errors import CONTROL, InputError
 from egokeras.files import read_json, sha256
 
 FORMAT = 1
 MANIFEST = "artifact.json"
 INPUT = "rgb"
 RESIZES = ("squash", "crop", "pad")
-# What a terminal obeys in place of showing it.
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # Heads whose product is the answer, the best first.
 ANSWERS = (("action",), ("verb", "noun"), ("verb_category", "noun_category"))
 
