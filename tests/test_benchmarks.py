@@ -1,7 +1,6 @@
 """Every benchmark script answers --help without the heavy packages, and the ones that can be shrunk run."""
 
 import csv
-import importlib.util
 import json
 import os
 import pathlib
@@ -10,6 +9,7 @@ import sys
 
 import pytest
 
+from egokeras.files import run_file
 from egokeras.models import LSTMHead
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -29,12 +29,7 @@ def run(*arguments, cwd=None):
 
 @pytest.fixture(scope="module")
 def heads():
-    spec = importlib.util.spec_from_file_location("temporal_heads", ROOT / "benchmarks" / "temporal_heads.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    return run_file(ROOT / "benchmarks" / "temporal_heads.py")
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)

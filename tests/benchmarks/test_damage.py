@@ -1,6 +1,5 @@
 """The damage script: a small run of it, and that it notices what it is there to notice."""
 
-import importlib.util
 import json
 import os
 import pathlib
@@ -13,16 +12,14 @@ import pytest
 
 from egokeras.commands import verify
 from egokeras.data.shards import Shards
+from egokeras.files import run_file
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "benchmarks" / "damage.py"
 
 
 @pytest.fixture(scope="module")
 def damage():
-    spec = importlib.util.spec_from_file_location("damage", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return run_file(SCRIPT)
 
 
 @pytest.fixture(scope="module")

@@ -1,23 +1,18 @@
 """The benchmark of the feature cache: its parts run in small and say what they should; its clips are what it says."""
 
-import importlib.util
 import pathlib
-import sys
 
 import numpy as np
 import pytest
+
+from egokeras.files import run_file
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("feature_cache", ROOT / "benchmarks" / "feature_cache.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    return run_file(ROOT / "benchmarks" / "feature_cache.py")
 
 
 def test_speed_is_a_ratio_of_turns(script, tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """The script runs in its small mode, and its ratios are those of the same round."""
 
-import importlib.util
 import json
 import os
 import pathlib
@@ -9,16 +8,15 @@ import sys
 
 import pytest
 
+from egokeras.files import run_file
+
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks" / "input_throughput.py"
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("input_throughput", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return run_file(SCRIPT)
 
 
 def test_small_run_fills_all_three_tables(tmp_path):

@@ -1,11 +1,12 @@
 """The short form of the torture, and that it would see a difference."""
 
-import importlib.util
 import os
 import pathlib
 import shutil
 
 import pytest
+
+from egokeras.files import run_file
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "benchmarks" / "kill_prepare.py"
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes")
@@ -13,10 +14,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes")
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("kill_prepare", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return run_file(SCRIPT)
 
 
 def test_three_kills_leave_no_trace(tmp_path, script, capsys):

@@ -1,6 +1,5 @@
 """The script's own parts: that contestants cut the same frames, that the limit decodes no more than it must, that ratios are of a turn."""
 
-import importlib.util
 import pathlib
 import subprocess
 import sys
@@ -10,18 +9,14 @@ import numpy as np
 import pytest
 
 from egokeras.data.video import index
+from egokeras.files import run_file
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "benchmarks" / "prepare_throughput.py"
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("prepare_throughput", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    return run_file(SCRIPT)
 
 
 def test_quick_run(tmp_path):

@@ -1,6 +1,5 @@
 """Both sides of the comparison do the same work, and what one of them wastes shows where it should."""
 
-import importlib.util
 import json
 import pathlib
 import sys
@@ -12,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from egokeras.distill import Distiller
+from egokeras.files import run_file
 from egokeras.models import LSTMHead
 
 FILE = pathlib.Path(__file__).parents[2] / "benchmarks" / "training_overhead.py"
@@ -19,12 +19,7 @@ FILE = pathlib.Path(__file__).parents[2] / "benchmarks" / "training_overhead.py"
 
 @pytest.fixture(scope="module")
 def benchmark():
-    spec = importlib.util.spec_from_file_location("training_overhead", FILE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    return run_file(FILE)
 
 
 def student():
