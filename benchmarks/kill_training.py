@@ -2,11 +2,13 @@
 
     python benchmarks/kill_training.py --kills 20
 
-Real processes, SIGKILL; Dropout, BatchNormalization, augmentation, AdamW with a cosine and averaged weights, early stopping, folds.
+Real processes, SIGKILL: a quarter of them while the process starts and takes up its state, the others a random while after its first
+snapshot, each of these so short that the training should not end before its last kill. Dropout, BatchNormalization, augmentation, AdamW with a cosine and averaged weights, early stopping, folds.
 Compared: the last snapshot (weights, optimizer, seeds, running means), the model, history.csv, metrics.json and the logits.
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import random
@@ -36,7 +38,7 @@ def stages():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=80)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     args = parser.parse_args()
     random.seed(args.seed)
@@ -47,8 +49,9 @@ def main():
         startup, seconds = alone(work)
         print(f"left alone: {seconds:.1f} s, of which {startup:.1f} s before its first snapshot", flush=True)
         for number in range(1, args.kills + 1):
-            moment = startup + random.uniform(0, 2 * (seconds - startup) / args.kills)  # so that the last ones find something to kill, too
-            print(f"kill {number}: {killed(work, moment)}", flush=True)
+            wait = random.uniform(0, (seconds - startup) / args.kills)
+            early = random.uniform(0, startup) if random.random() < 0.25 else None
+            print(f"kill {number}: {killed(work, wait, early)}", flush=True)
         if start(work, "killed").wait():
             sys.exit(f"the last one failed: {(work / 'killed.txt').read_text()}")
         differences = compare(work / "alone" / "killed", work / "killed" / "killed")
@@ -118,21 +121,25 @@ def start(work, runs):
         return subprocess.Popen(command + ["--cpu", *resume], stdout=said, stderr=said, env=environment, cwd=work, start_new_session=True)
 
 
-def killed(work, seconds):
-    """Kill a training after so long; says where it was."""
-    process = start(work, "killed")
-    try:
-        code = process.wait(seconds)
-        if code:
-            sys.exit(f"it failed by itself: {(work / 'killed.txt').read_text()}")
-        return "it was done before"
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    snapshots = sorted((work / "killed" / "killed" / "snapshots").rglob("*.npz"))
-    return f"after {seconds:4.1f} s, last snapshot " + (
-        snapshots[-1].relative_to(work / "killed" / "killed").as_posix() if snapshots else "none"
-    )
+def killed(work, wait, early=None):
+    """Kill a training `wait` seconds after its next snapshot, or `early` seconds after its start; says where it was."""
+    before, started, process = written(work), time.monotonic(), start(work, "killed")
+    while written(work) == before if early is None else time.monotonic() - started < early:
+        if process.poll() is not None:
+            sys.exit(f"it ended before kill -9: {(work / 'killed.txt').read_text()}")
+        time.sleep(0.02)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(wait if early is None else 0)
+        sys.exit("it was done before the kill; give more --epochs")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return f"after {time.monotonic() - started:4.1f} s, last snapshot {max(written(work), default='none')}"
+
+
+def written(work):
+    """Names of the snapshots of the training that is killed."""
+    run = work / "killed" / "killed"
+    return {file.relative_to(run / "snapshots").as_posix() for file in run.glob("snapshots/**/*.npz")}
 
 
 def compare(one, other):

@@ -13,6 +13,10 @@ first epoch alone), by `input_pipeline.stream`. `wait` is the share of the hand-
 that hides what input takes from the step, so `CPU share` is the process' CPU-seconds for one batch when the pipeline runs alone,
 over the seconds of our step times the cores.
 
+**Snapshots.** At the end the state of the training is snapshot five times: the size, the seconds for which the training waits, and the
+CPU-seconds of copying, summing and writing. Their share of 50 s of training, the usual distance of two snapshots, takes all the
+CPU-seconds beside the wait as if they were lost to a training that needs every core.
+
 The models are those of the published systems at their clip sizes, and the head that trains on cached features. Batches are small, to
 get many steps in a short time; step and input both grow with the batch, what surrounds them does not. Needs 1 GB in the temporary folder.
 """
@@ -153,6 +157,7 @@ class Blocks:
         waited: seconds that the loop by hand spent in `next()`.
         logs: the means that it kept.
         data: the `tf.data.Dataset` that `fit` was given.
+        snapshots: (bytes, seconds waited, CPU-seconds) of each.
     """
 
     ours: list = dataclasses.field(default_factory=list)
@@ -160,6 +165,7 @@ class Blocks:
     waited: list = dataclasses.field(default_factory=list)
     logs: list = dataclasses.field(default_factory=list)
     data: object = None
+    snapshots: list = dataclasses.field(default_factory=list)
 
 
 def clock():
@@ -176,6 +182,7 @@ def measured(blocks):
     import keras
 
     from egokeras.distill import Distiller
+    from egokeras.snapshots import Snapshots
 
     class Turns(keras.callbacks.Callback):
         """Does its block at the end of every epoch; all the time in between is ours."""
@@ -208,9 +215,22 @@ def measured(blocks):
     class Measured(Distiller):
         def fit(self, data, *, callbacks, **settings):
             blocks.data = data
-            return super().fit(data, callbacks=[Turns(), *callbacks], **settings)
+            trained = super().fit(data, callbacks=[Turns(), *callbacks], **settings)
+            blocks.snapshots += [snapshot_cost(callback) for callback in callbacks if isinstance(callback, Snapshots) for _ in range(5)]
+            return trained
 
     return Measured
+
+
+def snapshot_cost(state):
+    """(bytes, seconds that the training waits, CPU-seconds of this process) for a snapshot at the end of the training."""
+    state.finish()
+    started = clock()
+    state._save(state.params["epochs"], 0)
+    waited, _ = since(started)
+    state.finish()
+    _, cpu = since(started)
+    return max(file.stat().st_size for file in state.folder.glob("*.npz")), waited, cpu
 
 
 def input_cost(data, batches):
@@ -247,6 +267,9 @@ def measure(name, case, rounds, augment, folder):
         train.fit(recipe, run, quiet=True)
     ours, by_hand, waited = (found[WARM:] for found in (blocks.ours, blocks.by_hand, blocks.waited))
     ratios = [[own / other for own, other in zip(*pair, strict=True)] for pair in zip(ours, by_hand, strict=True)]
+    from egokeras.snapshots import SECONDS
+
+    size, snapshot_wait, snapshot_cpu = (statistics.median(values) for values in zip(*blocks.snapshots, strict=True))
     cpu, alone = input_cost(blocks.data, max(20, 2 * case.steps))
     return {
         "model": name, "shape": case.shape, "batch": case.batch, "steps": case.steps, "rounds": rounds, "augment": changes is not None,
@@ -255,6 +278,8 @@ def measure(name, case, rounds, augment, folder):
         **_spread("ratio", [wall for wall, _ in ratios]),
         **_spread("cpu_ratio", [used for _, used in ratios]),
         "wait": sum(waited) / sum(wall for wall, _ in by_hand), "input_cpu_ms": 1000 * cpu, "input_alone_ms": 1000 * alone,
+        "snapshot_mb": size / 1e6, "snapshot_wait_s": snapshot_wait, "snapshot_cpu_s": snapshot_cpu,
+        "snapshot_share": (snapshot_wait + max(0, snapshot_cpu - snapshot_wait) / cores()) / SECONDS,
         "input_cpu_share": cpu * case.steps / (statistics.median(wall for wall, _ in ours) * cores()),
     }  # fmt: skip
 
@@ -280,6 +305,11 @@ def table(rows):
         facts = [row["model"], "x".join(map(str, row["shape"])), row["batch"], f"{row['ours_ms']:.2f}", f"{row['by_hand_ms']:.2f}"]
         facts += [spread(row, "ratio"), spread(row, "cpu_ratio"), f"{row['wait']:.2%}"]
         yield f"| {' | '.join(map(str, facts))} | {row['input_cpu_ms']:.2f} | {row['input_cpu_share']:.2%} |"
+    yield "\n| model | snapshot MB | training waits s | CPU s | share of 50 s |"
+    yield "|---|---:|---:|---:|---:|"
+    for row in rows:
+        seconds = f"{row['snapshot_wait_s']:.3f} | {row['snapshot_cpu_s']:.3f}"
+        yield f"| {row['model']} | {row['snapshot_mb']:.1f} | {seconds} | {row['snapshot_share']:.2%} |"
 
 
 def main():

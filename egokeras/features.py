@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import contextlib
-import errno
 import hashlib
 import json
 import math
@@ -18,7 +17,7 @@ from zlib_ng.zlib_ng import crc32
 import egokeras
 from egokeras.data.shards import INDEX, Shards, ShardWriter
 from egokeras.errors import InputError
-from egokeras.files import locked
+from egokeras.files import full_disk_said, locked
 from egokeras.progress import track
 
 BATCH = 8  # clips; part of what the features are: rounding may depend on the size of a batch
@@ -56,7 +55,10 @@ def cached(backbone, shards, folder, *, augment=None, views=0, rows=(), seed=0):
     path = folder if (folder / INDEX).exists() else folder / f"features-{_sha256(json.dumps(made_from))[:16]}"
     if not (path / INDEX).exists() or (path / LOCK).exists():
         path.mkdir(parents=True, exist_ok=True)
-        with locked(path / LOCK, f"{path}: waiting for another training, which computes these features"), _full_disk_said(path):
+        with (
+            locked(path / LOCK, f"{path}: waiting for another training, which computes these features"),
+            full_disk_said(path, f"run the same command again to go on, or {WITHOUT}"),
+        ):
             if not (path / INDEX).exists():
                 _extract(backbone, plan, path, made_from)
             (path / CHECKSUMS).unlink(missing_ok=True)
@@ -206,16 +208,6 @@ def _announce(path, count, done, clip_bytes):
     going_on = f"; going on, {done:,} are done" if done else ""
     what = f"features of {count:,} clips, {count * clip_bytes / 1e9:.2f} GB, go to {path}"
     print(f"{what} for later trainings; delete what you no longer need{beside}{going_on}", file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def _full_disk_said(path):
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InputError(f"{path}: {error.strerror}; free some space and run the same command again to go on, or {WITHOUT}.") from None
 
 
 def _origin(backbone, shards):

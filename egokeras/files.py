@@ -42,6 +42,25 @@ def atomic(path, mode="wb"):
         raise
 
 
+@contextlib.contextmanager
+def full_disk_said(path, advice):
+    """Turn "no space left" inside the block into one sentence.
+
+    Args:
+        path: of what could not be written.
+        advice: what to do once there is space again.
+
+    Raises:
+        InputError: the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(f"{path}: {error.strerror}; free some space and {advice}.") from None
+
+
 def _umask():
     mask = os.umask(0)
     os.umask(mask)

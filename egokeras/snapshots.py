@@ -1,9 +1,11 @@
 """Snapshots: the whole state of a training, so that one that was killed goes on and ends bit for bit as if nothing had happened.
 
 A snapshot is one `.npz` file: the variables in order (weights, optimizer, seeds of Dropout, running means of the epoch), and as JSON the
-place in the training and what the callbacks remember. The order of the clips follows from the place alone.
+place in the training and what the callbacks remember. The order of the clips follows from the place alone. The training waits only
+while its state is copied; a thread writes the copy to the disk.
 """
 
+import concurrent.futures
 import json
 import pathlib
 import sys
@@ -16,7 +18,7 @@ import tensorflow as tf
 
 from egokeras import __version__
 from egokeras.errors import InputError
-from egokeras.files import atomic
+from egokeras.files import atomic, full_disk_said
 
 SECONDS = 50.0
 EARLY_STOPPING = ("wait", "stopped_epoch", "best", "best_epoch")
@@ -47,6 +49,8 @@ class Snapshots(keras.callbacks.Callback):
         self.stopped = False
         self._restored: tuple[dict, dict, list] | None = None
         self._newest: pathlib.Path | None = None
+        self._writer = concurrent.futures.ThreadPoolExecutor(1, "snapshots")
+        self._writing: concurrent.futures.Future | None = None
 
     @property
     def found(self):
@@ -127,6 +131,8 @@ class Snapshots(keras.callbacks.Callback):
         self.model.train_function = skipping
 
     def on_train_batch_end(self, batch, logs=None):
+        if self._writing is not None and self._writing.done():
+            self.finish()  # a full disk is told of at once
         place = (self._place[0], batch + 1)
         new = place > self._place and batch + 1 < self.params["steps"]  # the last batch belongs to what ends the epoch
         if new and not self.model.stop_training and time.monotonic() - self._last >= self.seconds:
@@ -137,7 +143,15 @@ class Snapshots(keras.callbacks.Callback):
         if np.isfinite(logs["loss"]) and (last or time.monotonic() - self._last >= self.seconds):
             self._save(epoch + 1, 0)
 
+    def finish(self):
+        """Wait until the last snapshot is on the disk, and raise what kept it from there; whoever called `fit` ends with this."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            with full_disk_said(self.folder, "run the same command again with --resume to go on"):
+                writing.result()
+
     def _save(self, epoch, step):
+        self.finish()  # at most one copy is in memory
         stop = self.early_stopping
         best = [] if stop is None else stop.best_weights or []
         variables = {name: keras.ops.convert_to_numpy(variable) for name, variable in self.model.state_variables().items()}
@@ -152,13 +166,17 @@ class Snapshots(keras.callbacks.Callback):
             "early_stopping": stop and {name: getattr(stop, name) for name in EARLY_STOPPING},
             "history": self.history and self.history.read_bytes().decode(),
         }
-        self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / f"epoch-{epoch:06d}-step-{step:09d}.npz"
+        self._writing = self._writer.submit(self._write, file, [*variables.values(), *best], about)
+        self._last = time.monotonic()
+
+    def _write(self, file, arrays, about):
+        self.folder.mkdir(parents=True, exist_ok=True)
         with atomic(file) as stream:
-            np.savez(stream, *variables.values(), *best, about=np.frombuffer(json.dumps(about).encode(), np.uint8))
+            np.savez(stream, *arrays, about=np.frombuffer(json.dumps(about).encode(), np.uint8))
         for old in set(_files(self.folder)) - {file, self._newest}:
             old.unlink()
-        self._newest, self._last = file, time.monotonic()
+        self._newest = file
 
 
 def _files(folder):

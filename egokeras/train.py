@@ -193,16 +193,19 @@ def _fit(recipe, student, source, rows, conduct, folder, run_dir=None, begin=lam
         balanced=recipe.data.balanced,
     )
     order = tf.data.Dataset.from_tensor_slices(validation_rows).batch(recipe.batch_size)
-    losses = distiller.fit(
-        data,
-        epochs=recipe.epochs,
-        initial_epoch=recipe.epochs if state.stopped else state.epoch,
-        steps_per_epoch=steps,
-        validation_data=batches(source, order, heads) if len(validation_rows) else None,
-        callbacks=[*callbacks(run_dir, conduct.quiet, state.found), *stopping, keras.callbacks.TerminateOnNaN(), state],
-        shuffle=False,
-        verbose=int(sys.stdout.isatty() and not conduct.quiet),
-    ).history.get("loss", [0.0])
+    try:
+        losses = distiller.fit(
+            data,
+            epochs=recipe.epochs,
+            initial_epoch=recipe.epochs if state.stopped else state.epoch,
+            steps_per_epoch=steps,
+            validation_data=batches(source, order, heads) if len(validation_rows) else None,
+            callbacks=[*callbacks(run_dir, conduct.quiet, state.found), *stopping, keras.callbacks.TerminateOnNaN(), state],
+            shuffle=False,
+            verbose=int(sys.stdout.isatty() and not conduct.quiet),
+        ).history.get("loss", [0.0])
+    finally:
+        state.finish()
     if not np.isfinite(losses[-1]):
         epoch = state.epoch + len(losses)
         raise InputError(f"the loss is not finite in epoch {epoch}; give a lower optim.learning_rate or an optim.clip_norm.")

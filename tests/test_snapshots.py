@@ -1,8 +1,10 @@
 """Exact resume: a training that was stopped anywhere and gone on with ends bit for bit like one that was not."""
 
 import dataclasses
+import errno
 import json
 import shutil
+import threading
 
 import keras
 import numpy as np
@@ -40,6 +42,7 @@ def kill(monkeypatch):
                 raise Killed
             written.append(place)
             save(self, *place)
+            self.finish()
 
         monkeypatch.setattr(Snapshots, "_save", deadly)
         return written
@@ -86,20 +89,23 @@ def trained(folder, optimizer, *, epochs=3, patience=None, own_past=False, batch
         rows = tf.random.stateless_uniform((batch,), tf.stack([5, step]), 0, 64, tf.int32)
         return {"x": tf.gather(inputs, rows)}, {"y": tf.gather(labels, rows)}
 
-    distiller.fit(
-        tf.data.Dataset.counter(state.epoch * STEPS + state.step).map(batch_of),
-        epochs=epochs,
-        initial_epoch=epochs if state.stopped else state.epoch,
-        steps_per_epoch=STEPS,
-        validation_data=tf.data.Dataset.from_tensors(({"x": inputs[:20]}, {"y": labels[:20]})),
-        callbacks=[
-            keras.callbacks.CSVLogger(folder / "log.csv", append=state.found),
-            train.callbacks(None, quiet=True, goes_on=False)[0],
-            *([stopping] if stopping else []),
-            state,
-        ],
-        verbose=0,
-    )
+    try:
+        distiller.fit(
+            tf.data.Dataset.counter(state.epoch * STEPS + state.step).map(batch_of),
+            epochs=epochs,
+            initial_epoch=epochs if state.stopped else state.epoch,
+            steps_per_epoch=STEPS,
+            validation_data=tf.data.Dataset.from_tensors(({"x": inputs[:20]}, {"y": labels[:20]})),
+            callbacks=[
+                keras.callbacks.CSVLogger(folder / "log.csv", append=state.found),
+                train.callbacks(None, quiet=True, goes_on=False)[0],
+                *([stopping] if stopping else []),
+                state,
+            ],
+            verbose=0,
+        )
+    finally:
+        state.finish()
     values = {name: np.array(variable) for name, variable in distiller.state_variables().items()}
     return {name: value for name, value in values.items() if not name.startswith("trackers")}, (folder / "log.csv").read_bytes()
 
@@ -197,6 +203,46 @@ def test_half_written_snapshots_are_swept_away(tmp_path, kill):
     kill()
     trained(tmp_path, lambda: Optim().build(STEPS, 1), epochs=1)
     assert not left.exists()
+
+
+def test_the_training_goes_on_while_a_snapshot_is_written(tmp_path, monkeypatch):
+    for folder in ("whole", "slow"):
+        (tmp_path / folder).mkdir()
+    make, moved_on = OPTIMIZERS["adamw, EMA and a cosine"].build, threading.Event()
+    whole = trained(tmp_path / "whole", lambda: make(STEPS, 3))
+    save, write = Snapshots._save, Snapshots._write
+
+    def only_the_first(self, *place):
+        if place == (0, 1):
+            save(self, *place)
+        elif place == (1, 1):
+            moved_on.set()
+
+    def slow(self, *what):
+        assert moved_on.wait(60)
+        write(self, *what)
+
+    with monkeypatch.context() as context:
+        context.setattr(Snapshots, "_save", only_the_first)
+        context.setattr(Snapshots, "_write", slow)
+        trained(tmp_path / "slow", lambda: make(STEPS, 3))
+    assert snapshots.names(tmp_path / "slow" / "snapshots") == ["epoch-000000-step-000000001.npz"]
+    assert_same(trained(tmp_path / "slow", lambda: make(STEPS, 3)), whole)  # it holds the state of its moment
+
+
+def test_a_full_disk_stops_the_training_with_a_sentence(tmp_path, monkeypatch):
+    write, written = Snapshots._write, []
+
+    def full(self, file, *what):
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device", str(file))
+        written.append(file.name)
+        write(self, file, *what)
+
+    monkeypatch.setattr(Snapshots, "_write", full)
+    with pytest.raises(InputError, match="snapshots: No space left on device; free some space and .* with --resume to go on"):
+        trained(tmp_path, lambda: Optim().build(STEPS, 3))
+    assert snapshots.names(tmp_path / "snapshots") == written[1:]
 
 
 def test_a_snapshot_is_due_by_time_and_at_the_end(tmp_path, kill, monkeypatch):

@@ -8,7 +8,6 @@ more, clip by clip: what was an accident leaves no trace, and a clip that does i
 import concurrent.futures
 import contextlib
 import csv
-import errno
 import functools
 import json
 import pathlib
@@ -25,7 +24,7 @@ from egokeras.data.segments import held_out
 from egokeras.data.shards import Shards, ShardWriter
 from egokeras.data.staging import Preparation, Staged
 from egokeras.errors import InputError
-from egokeras.files import atomic, locked, read_json, sha256, write_json
+from egokeras.files import atomic, full_disk_said, locked, read_json, sha256, write_json
 from egokeras.progress import track
 
 __all__ = ["Preparation", "prepare"]
@@ -36,7 +35,7 @@ PLAN = "plan.json"
 JOURNAL = "journal.jsonl"
 QUARANTINE = "quarantine.csv"
 NOT_FOUND = "video not found"
-GO_ON = "free some space and run the same command again to go on"
+GO_ON = "run the same command again to go on"
 
 
 def prepare(annotations, videos, out, settings=None):
@@ -59,7 +58,7 @@ def prepare(annotations, videos, out, settings=None):
     plan = clip_plan.make_plan(annotations, pathlib.Path(videos), settings)
     if plan.missing:
         _say(f"{len(plan.missing)} videos are not in {videos} and go to quarantine: {clip_plan.listed(plan.missing)}")
-    try:
+    with full_disk_said(out, GO_ON):
         _check_folder(out)
         out.mkdir(parents=True, exist_ok=True)
         with locked(out / LOCK, f"another `prepare` is at work in {out}; waiting for it to end"):
@@ -68,10 +67,6 @@ def prepare(annotations, videos, out, settings=None):
             else:
                 _run(plan, settings, out, _open_work(out, plan))
             shutil.rmtree(out / WORK, ignore_errors=True)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InputError(f"{out}: {error.strerror}; {GO_ON}.") from None
     return _summary(out)
 
 

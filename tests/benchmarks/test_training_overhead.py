@@ -45,6 +45,8 @@ def test_a_quick_run_reports_every_figure(benchmark, tmp_path, monkeypatch, caps
         assert 0 < row["wait"] < 1 and row["input_alone_ms"] > 0
         assert row["input_cpu_share"] == pytest.approx(row["input_cpu_ms"] / row["ours_ms"] / benchmark.cores())
         assert f"| {row['ratio']:.3f} (" in shown
+        assert 0 < row["snapshot_wait_s"] / 50 <= row["snapshot_share"] and row["snapshot_cpu_s"] > 0
+        assert row["snapshot_mb"] > 0.003 and f"| {row['model']} | {row['snapshot_mb']:.1f} |" in shown
 
 
 def test_the_step_by_hand_does_what_ours_does(benchmark):
