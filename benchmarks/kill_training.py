@@ -2,9 +2,10 @@
 
     python benchmarks/kill_training.py --kills 20
 
-Real processes, SIGKILL: a quarter of them while the process starts and takes up its state, the others a random while after its first
-snapshot, each of these so short that the training should not end before its last kill. Dropout, BatchNormalization, augmentation, AdamW with a cosine and averaged weights, early stopping, folds.
-Compared: the last snapshot (weights, optimizer, seeds, running means), the model, history.csv, metrics.json and the logits.
+Real processes, SIGKILL: a quarter of them while the process starts and takes up its state, the others a random while after its next
+snapshot, each so short that the training should not end before its last kill. The training has Dropout, BatchNormalization,
+augmentation, AdamW with a cosine and averaged weights, early stopping and folds. Compared: the last snapshot (weights, optimizer,
+seeds, running means), the model, history.csv, metrics.json and the logits.
 """
 
 import argparse
