@@ -9,6 +9,7 @@ import contextlib
 import csv
 import dataclasses
 import fractions
+import functools
 import itertools
 import json
 import multiprocessing
@@ -22,6 +23,7 @@ import av
 import numpy as np
 
 from egokeras.data import synthetic_scene as scene
+from egokeras.data import worker_pool
 from egokeras.data.synthetic_motion import AT_SINK
 from egokeras.errors import InputError
 from egokeras.files import atomic, read_json, sha256, write_json
@@ -241,7 +243,8 @@ def _render_all(folder, videos, workers):
     paths = [folder / f"{video.name}.mp4" for video in jobs]
     workers = workers or (1 if sum(video.seconds for video in jobs) < 60 else min(len(jobs), os.cpu_count() or 1))
     spawn = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, spawn) if workers > 1 else contextlib.nullcontext() as pool:
+    processes = functools.partial(concurrent.futures.ProcessPoolExecutor, mp_context=spawn, initializer=worker_pool.end_with_parent)
+    with processes(workers) if workers > 1 else contextlib.nullcontext() as pool:
         for _ in track((pool.map if pool else map)(write_video, paths, jobs), "render", total=len(jobs), unit="video"):
             pass
 

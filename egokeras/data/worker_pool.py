@@ -172,7 +172,7 @@ def _describe(exitcode):
 def _serve(pipe, setup):
     """Life of a worker: tasks in, results out, until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     if setup is not None:
         setup()
     pipe.send((READY, None))
@@ -187,11 +187,16 @@ def _serve(pipe, setup):
             pipe.send(answer)
 
 
-def _end_with_parent():
+def end_with_parent():
+    """Let this worker process end when the process that started it is gone, killed or not."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    parent.join()
-    os._exit(1)
+
+    def end():
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 def limit_memory(gigabytes):

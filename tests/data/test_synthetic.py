@@ -3,6 +3,11 @@
 import csv
 import dataclasses
 import fractions
+import os
+import pathlib
+import subprocess
+import sys
+import time
 
 import av
 import numpy as np
@@ -62,6 +67,24 @@ def test_equal_worlds_give_equal_bytes_whatever_the_number_of_processes(tmp_path
     assert one == two
     other = _contents(dataclasses.replace(SMALL, seed=4).render(tmp_path / "other", workers=1))
     assert all(one[path] != other[path] for path in one if path.suffix == ".mp4")
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self").exists(), reason="children are found in /proc")
+def test_no_process_outlives_a_killed_rendering(tmp_path, root):
+    script = f"from egokeras.data.synthetic import World\nif __name__ == '__main__':\n World().render({str(tmp_path / 'w')!r}, workers=2)"
+    (tmp_path / "render.py").write_text(script)
+    process = subprocess.Popen([sys.executable, tmp_path / "render.py"], env={**os.environ, "PYTHONPATH": str(root)}, stderr=subprocess.PIPE)
+    children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.rglob("*.mp4"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    alive = children.read_text().split()
+    assert len(alive) >= 2
+    process.kill()
+    process.wait()
+    while any(pathlib.Path(f"/proc/{child}").exists() for child in alive) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(pathlib.Path(f"/proc/{child}").exists() for child in alive)
 
 
 def test_complete_world_is_kept_and_another_one_replaced(tmp_path, monkeypatch):
