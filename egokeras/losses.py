@@ -10,7 +10,7 @@ def cross_entropy(labels, logits, class_weights=None):
 
     Args:
         labels: `(batch,)` integers.
-        logits: `(batch, classes)`.
+        logits: `(batch, classes)`, or `(batch, times, classes)` for predictions at several times, whose mean is taken.
         class_weights: `(classes,)` factors by the class of the label, or None.
 
     Returns:
@@ -19,10 +19,18 @@ def cross_entropy(labels, logits, class_weights=None):
     known = labels >= 0
     labels = ops.where(known, labels, 0)
     logits = ops.cast(logits, "float32")
-    losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    losses = over_times(keras.losses.sparse_categorical_crossentropy, labels, logits)
     if class_weights is not None:
         losses = losses * ops.take(ops.convert_to_tensor(class_weights, "float32"), labels)
     return losses * ops.cast(known, "float32")
+
+
+def over_times(loss, labels, logits):
+    """A Keras loss `loss(labels, logits, from_logits=True)` of every clip, the mean over times where `logits` have them."""
+    if len(logits.shape) == 2:
+        return loss(labels, logits, from_logits=True)
+    repeated = ops.repeat(ops.expand_dims(labels, 1), logits.shape[1], axis=1)
+    return ops.mean(loss(repeated, logits, from_logits=True), axis=1)
 
 
 def mean_over_known(losses, labels):

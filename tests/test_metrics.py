@@ -21,3 +21,12 @@ def test_constant_logits_are_no_hit():
     metric = TopK(5)
     metric.update_state(np.zeros(3, "int32"), np.ones((3, 9), "float32"))
     assert float(metric.result()) == 0.0
+
+
+def test_predictions_at_several_times_count_by_their_mean():
+    random = np.random.default_rng(1)
+    logits, labels = random.normal(size=(20, 3, 6)).astype("float32"), random.integers(-1, 6, 20).astype("int32")
+    metric = TopK(2)
+    metric.update_state(labels, logits)
+    hits = [[label in np.argsort(row)[::-1][:2] for row in rows] for label, rows in zip(labels, logits, strict=True) if label >= 0]
+    assert float(metric.result()) == pytest.approx(np.mean(hits))

@@ -7,8 +7,8 @@ A method is a frozen dataclass with two functions:
   the paper; their sum is minimised. On several devices every one calls it on its share of the clips, and the terms of all are
   added up: means over the batch are taken by `losses.mean_over_known`, which knows the whole batch.
 
-It may also define `on_epoch_end(nets, epoch, logs)`, and `bind(labels, classes)`, which returns the method with what it must know
-of the training labels (class weights, priors).
+It may also define `on_epoch_end(nets, epoch, logs)`, and `bind(training)`, which returns the method with what it must know of a
+`TrainingSet` (class weights, priors).
 """
 
 import contextlib

@@ -21,18 +21,14 @@ class Supervised:
 
     class_weights: str | Mapping[str, tuple[float, ...]] | None = None
 
-    def bind(self, labels, classes):
-        """This method with `balanced` weights worked out from the training labels.
-
-        Args:
-            labels: label space to the integer labels of the training clips.
-            classes: label space to number of classes.
-        """
+    def bind(self, training):
+        """This method with `balanced` weights worked out from the labels of a `TrainingSet`."""
         if self.class_weights is None or isinstance(self.class_weights, Mapping):
             return self
         if self.class_weights != "balanced":
             raise InputError(f"method.class_weights {self.class_weights!r} is not known; use 'balanced', None or weights by label space.")
-        return dataclasses.replace(self, class_weights={space: balanced_weights(labels[space], classes[space]) for space in labels})
+        weights = {space: balanced_weights(labels, len(training.classes[space])) for space, labels in training.labels.items()}
+        return dataclasses.replace(self, class_weights=weights)
 
     def networks(self, student):
         return {}

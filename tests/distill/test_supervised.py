@@ -7,7 +7,9 @@ import tensorflow as tf
 
 from egokeras.distill import Distiller, Supervised
 from egokeras.distill.supervised import balanced_weights
+from egokeras.distill.training_set import TrainingSet
 from egokeras.errors import InputError
+from egokeras.losses import cross_entropy
 
 
 def student():
@@ -46,7 +48,7 @@ def test_terms_equal_a_loop(batch):
 
 def test_class_weights(batch):
     net, (inputs, targets) = student(), batch
-    method = Supervised(class_weights="balanced").bind(targets, {"verb": 4, "noun": 3})
+    method = Supervised(class_weights="balanced").bind(TrainingSet(labels=targets, classes={"verb": tuple("abcd"), "noun": tuple("abc")}))
     outputs, terms = method.terms(net, {}, inputs, targets, training=False)
     weights = method.class_weights["noun"]
     assert weights == pytest.approx((1.0, 1.0, 1.0))
@@ -55,7 +57,16 @@ def test_class_weights(batch):
     )
     assert balanced_weights(np.array([0, 0, 0, 2, -1]), 4) == (4 / (2 * 3), 0.0, 4 / 2, 0.0)
     with pytest.raises(InputError, match="method.class_weights 'balancd'"):
-        Supervised(class_weights="balancd").bind(targets, {})
+        Supervised(class_weights="balancd").bind(TrainingSet(labels=targets, classes={}))
+
+
+def test_cross_entropy_of_several_times_is_their_mean():
+    random = np.random.default_rng(0)
+    logits, labels = random.normal(size=(7, 3, 5)).astype("float32"), np.array([0, 4, -1, 2, 2, 1, 3], "int32")
+    weights = (1.0, 2.0, 0.5, 3.0, 0.0)
+    by_time = [cross_entropy(labels, logits[:, time], weights) for time in range(3)]
+    np.testing.assert_allclose(cross_entropy(labels, logits, weights), np.mean(by_time, axis=0), rtol=1e-5)
+    assert cross_entropy(labels, logits)[2] == 0
 
 
 def test_step_equals_a_hand_written_one(batch):
