@@ -13,11 +13,14 @@ from egokeras.errors import InputError, plain
 
 COMMANDS = {
     "prepare": "turn annotated videos into shards of clips",
+    "observe": "turn annotations, and features if there are any, into a set for anticipation",
     "train": "train a recipe; without one, run the demo; with --videos, the whole road on your own clips",
     "evaluate": "score a run beside chance and majority",
     "export": "turn a run into a gated TFLite artifact",
+    "features": "compute a run's features of whole videos, one vector every quarter of a second",
     "predict": "label a video file or a camera with an artifact",
     "benchmark": "measure latency, memory and size of artifacts on this machine",
+    "prior": "show what else a label smoothing prior holds possible",
     "report": "write one HTML page about a run",
     "visualize": "picture what a layer of the backbone responds to",
     "verify": "check every checksum and count of shards, a run or an artifact",
@@ -27,7 +30,7 @@ COMMANDS = {
 }
 
 # module -> the extra of ours that brings it
-EXTRAS = {"av": "video", "matplotlib": "report", **dict.fromkeys(("cv2", "h5py", "keras", "tensorflow"), "train")}
+EXTRAS = {"av": "video", "lmdb": "lmdb", "matplotlib": "report", **dict.fromkeys(("cv2", "h5py", "keras", "tensorflow"), "train")}
 INTERRUPTED = 130
 _Formatter = functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=24)
 

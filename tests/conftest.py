@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import types
 import zlib
 
 import numpy as np
@@ -84,3 +85,51 @@ def epic_noise(tmp_path_factory):
             yield random.integers(0, 256, (8, 128, 128, 3)).astype("uint8"), split, f"v{row}", f"p{row}", labels
 
     return write_shards(tmp_path_factory.mktemp("epic_noise"), clips(), classes)
+
+
+ACTIONS = ((0, 0), (0, 1), (1, 0), (1, 2), (2, 2))  # verb and noun of each: METHODS' fixture of five actions
+
+
+def write_observations(folder, windows, segments, modality="rgb_features", uids=None):
+    """An anticipation set.
+
+    Args:
+        windows: (segments, *shape) float16 or int16.
+        segments: (split, video, start, action) of each, all actions one of ACTIONS.
+    """
+    from egokeras.data.shards import Shards, ShardWriter, table_dtype
+
+    classes = {"verb": ["open", "take", "wash"], "noun": ["fridge", "cup", "door"]}
+    classes["action"] = [f"{classes['verb'][verb]} {classes['noun'][noun]}" for verb, noun in ACTIONS]
+    splits = ["train", "validation", "discarded"]
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = ShardWriter(folder, shape=windows.shape[1:], dtype=windows.dtype)
+    table = np.zeros(len(segments), table_dtype(8, 8, 8, tuple(classes)))
+    for row, (split, video, start, action) in enumerate(segments):
+        uid = f"s{row}" if uids is None else uids[row]
+        place = (*writer.append(windows[row]), zlib.crc32(windows[row]), 1 << splits.index(split))
+        table[row] = (uid, video, video[:2], start, start + 1, *place, *ACTIONS[action], action)
+    about = {
+        "modality": modality, "classes": classes, "splits": splits, "quarantined": 0, "sources": [], "clip_seconds": 3.25,
+        "actions": [list(pair) for pair in ACTIONS], "observations": {"step": 0.25, "steps": 14, "known": "start"},
+        "sampling": {"rule": "observations", "frames": 14}, "exclusive": "video",
+    }  # fmt: skip
+    writer.finish(table, about)
+    return Shards(folder)
+
+
+def five_actions(count=120, seed=0):
+    """(split, video, start, action) of segments in which the action that follows depends on the one before."""
+    random, segments, action = np.random.default_rng(seed), [], 0
+    for row in range(count):
+        video, position = divmod(row, 12)
+        action = int((action + 1) % 5 if random.uniform() < 0.8 else random.integers(5))
+        split = "discarded" if position == 0 else "validation" if video % 3 == 2 else "train"
+        segments.append((split, f"P{video % 4}_{video}", 2.0 * position, action))
+    return segments
+
+
+@pytest.fixture(scope="session")
+def observations():
+    """What makes small anticipation sets: `write(folder, windows, segments, ...)`, `segments(count, seed)` and `actions`."""
+    return types.SimpleNamespace(write=write_observations, segments=five_actions, actions=ACTIONS)

@@ -20,6 +20,12 @@ OPTIONS = {
     "timeout": (float, "SECONDS", "that up to 16 clips of a video may take before they go to quarantine (default: 600)"),
     "seed": (int, "N", "of all that is drawn (default: 0)"),
 }
+# With --modality flow; each is a field of Flow.
+FLOW = {
+    "method": (("dis", "farneback", "tvl1"), None, "how optical flow is computed; tvl1 needs opencv-contrib (default: dis)"),
+    "bound": (float, "PIXELS", "motion at which its 8 bits end, in pixels of the resized picture (default: 20)"),
+    "seconds": (float, "S", "it is the motion since the frame so long before (default: 0.1)"),
+}
 
 
 def add_arguments(parser):
@@ -30,7 +36,9 @@ def add_arguments(parser):
     parser.add_argument("videos", metavar="VIDEOS", help="folder of the videos, found by name in any folder below it")
     parser.add_argument("out", metavar="OUT", help="folder of the shards; the same command goes on after an interruption")
     parser.add_argument("--group", metavar="REGEX", help="what in a file's name must stay on one side of the split, such as P[0-9]+")
-    for name, (kind, metavar, text) in OPTIONS.items():
+    parser.add_argument("--modality", choices=("rgb", "flow"), default="rgb", help="show pictures, or the motion in them (default: rgb)")
+    options = OPTIONS | {f"flow_{name}": option for name, option in FLOW.items()}
+    for name, (kind, metavar, text) in options.items():
         option = f"--{name.replace('_', '-')}"
         if isinstance(kind, tuple):
             parser.add_argument(option, choices=kind, help=text)
@@ -44,10 +52,21 @@ def run(args):
     from egokeras.data.prepare import Preparation, prepare
 
     given = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
-    settings = Preparation(**given)
+    settings = Preparation(**given, flow=_flow(args))
     summary = prepare(readers.read(args.dataset, args.annotations, args.group), args.videos, args.out, settings)
     print(json.dumps(summary, indent=1) if args.json else "\n".join(lines(summary)))
     return QUARANTINED if summary["quarantined"] else 0
+
+
+def _flow(args):
+    """The `Flow` that was asked for, or None."""
+    from egokeras.data.optical_flow import Flow
+    from egokeras.errors import InputError
+
+    given = {name: value for name in FLOW if (value := getattr(args, f"flow_{name}")) is not None}
+    if args.modality == "rgb" and given:
+        raise InputError(f"--flow-{next(iter(given))} goes with --modality flow; give that too, or leave it out.")
+    return Flow(**given) if args.modality == "flow" else None
 
 
 def lines(summary):

@@ -30,7 +30,9 @@ def _official(paths, lists):
     files = {space: _index_file(space, paths, lists) for space in SPACES}
     names = {space: _names(file) for space, file in files.items()}
     found = [_clip(row, names, files) for path in lists for row in tables.words(path, ("clip", *SPACES))]
-    return Annotations(segments=segments.merge(found), classes=names, sources=(*lists, *files.values()))
+    merged = segments.merge(found)
+    sources, actions = (*lists, *files.values()), segments.pairs_of_actions(merged, names)
+    return Annotations(segments=merged, classes=names, sources=sources, actions=actions)
 
 
 def _clip(row, names, files):
@@ -69,4 +71,5 @@ def _rulstm(paths):
     actions = epic_kitchens.actions_file(paths, lists)
     vocabulary = epic_kitchens.rulstm_vocabulary(actions, {})
     found = [segment for path in lists for segment in epic_kitchens.rulstm_segments(path, vocabulary, group=str)]
-    return Annotations(segments=segments.merge(found), classes=vocabulary.classes, sources=(*lists, actions), exclusive="segment")
+    merged, sources = segments.merge(found), (*lists, actions)
+    return Annotations(segments=merged, classes=vocabulary.classes, sources=sources, exclusive="segment", actions=vocabulary.actions)

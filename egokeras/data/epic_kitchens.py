@@ -28,11 +28,13 @@ class Vocabulary:
         names: label space to names in the order of the ids.
         categories: `verb` and `noun` to the category of each class; empty for data without categories.
         files: label space to the file that the names come from.
+        actions: verb id and noun id of each action; empty for data without actions.
     """
 
     names: Mapping[str, tuple[str, ...]]
     categories: Mapping[str, tuple[str, ...]]
     files: Mapping[str, str]
+    actions: tuple[tuple[int, int], ...] = ()
 
     @property
     def classes(self):
@@ -93,7 +95,7 @@ def read(paths, edition):
         found += _official(path, vocabulary, edition) if kind == "official" else rulstm_segments(path, vocabulary, participant)
     lengths = [path for path in paths if path.is_file() and "video_info" in path.name]  # for videos that are there as frames
     sources = tuple(dict.fromkeys([*lists, *vocabulary.files.values(), *lengths]))
-    return Annotations(segments=tuple(found), classes=vocabulary.classes, sources=sources)
+    return Annotations(segments=tuple(found), classes=vocabulary.classes, sources=sources, actions=vocabulary.actions)
 
 
 def participant(video):
@@ -209,6 +211,7 @@ def rulstm_vocabulary(actions, published):
     columns = None if "action" in tables.first(actions) else ("id", "pair", "action")
     rows = tables.rows(actions, ("id", "action") if columns else ("id", "verb", "noun", "action"), columns)
     found: dict[str, dict[int, set[str]]] = {"verb": collections.defaultdict(set), "noun": collections.defaultdict(set)}
+    pairs = []
     for row in rows:
         ids = row.text("pair").split("_") if columns else (row.text("verb"), row.text("noun"))
         words = row.text("action").split("_" if "_" in row.text("action") else " ", 1)
@@ -216,10 +219,12 @@ def rulstm_vocabulary(actions, published):
             raise row.error("action", f"{row.text('action')!r} is not a verb and a noun with their ids.")
         for space, number, word in zip(("verb", "noun"), ids, words, strict=True):
             found[space][int(number)].add(word)
+        pairs.append((int(ids[0]), int(ids[1])))
     official = Vocabulary.of({space: file for space, file in published.items() if file})
     names = {space: _single_names(space, ids, actions) for space, ids in found.items() if space not in official.names}
     names |= {**official.names, "action": _by_id(rows, "id", "action")}
-    return Vocabulary(names=names, categories=official.categories, files=dict.fromkeys(names, actions) | official.files)
+    files = dict.fromkeys(names, actions) | official.files
+    return Vocabulary(names=names, categories=official.categories, files=files, actions=tuple(pairs))
 
 
 def _single_names(space, words, actions):

@@ -7,7 +7,8 @@ import weakref
 import numpy as np
 import tensorflow as tf
 
-from egokeras.data.shards import Shards
+from egokeras.data.clip_table import ClipTable
+from egokeras.data.joined import open_sets
 from egokeras.errors import InputError
 
 ALIGNMENT = 64  # bytes; TensorFlow copies arrays that begin elsewhere
@@ -22,7 +23,7 @@ def load(shards, split, *, heads=(), batch_size=16, shuffle=False, seed=0):
     """One pass over a split; shuffled anew in every pass if asked.
 
     Args:
-        shards: a folder made by `egokeras prepare`, or an open `Shards`.
+        shards: a folder made by `egokeras prepare`, or an open `Shards` or `Joined`.
         split: its name, for example `train`.
         heads: label spaces wanted as targets; empty is `verb` and `noun` where there are any, else `action`.
         batch_size: clips per batch; the last batch may be smaller.
@@ -35,7 +36,7 @@ def load(shards, split, *, heads=(), batch_size=16, shuffle=False, seed=0):
     Raises:
         InputError: no such split or label space, or damaged shards.
     """
-    shards = shards if isinstance(shards, Shards) else Shards(shards)
+    shards = shards if isinstance(shards, ClipTable) else open_sets(str(shards))
     rows = shards.rows(split)
     heads = default_heads(shards, heads)
     if not shuffle:
@@ -101,17 +102,20 @@ def batches(shards, rows, heads):
 def _reader(shards, heads):
     """Function of row numbers to (inputs, targets)."""
     labels = {space: shards.labels(space, np.arange(len(shards))) for space in heads}
-    buffers = _Buffers()
+    shapes, dtypes = shards.modalities, shards.dtypes
+    buffers = {modality: _Buffers() for modality in shapes}
 
     def clips(rows):
-        return shards.read(rows, out=buffers.take((len(rows), *shards.shape), shards.dtype))
+        out = {modality: buffers[modality].take((len(rows), *shape), dtypes[modality]) for modality, shape in shapes.items()}
+        return list(shards.inputs(rows, out=out).values())
 
     known = weakref.proxy(clips)  # TensorFlow never forgets a numpy_function: it must not keep the buffers and open files too
 
     def read(rows, clips=clips):  # the dataset keeps this function, and so `clips`
-        found = tf.numpy_function(lambda rows: known(rows), [rows], shards.dtype, stateful=False)
-        found = tf.ensure_shape(found, (*rows.shape, *shards.shape))
-        return {shards.modality: found}, {space: tf.gather(values, rows) for space, values in labels.items()}
+        found = tf.numpy_function(lambda rows: known(rows), [rows], list(dtypes.values()), stateful=False)
+        named = zip(shapes.items(), found, strict=True)
+        inputs = {modality: tf.ensure_shape(clips, (*rows.shape, *shape)) for (modality, shape), clips in named}
+        return inputs, {space: tf.gather(values, rows) for space, values in labels.items()}
 
     return read
 
@@ -150,8 +154,10 @@ def _aligned(size):
 
 
 def default_heads(shards, heads=()):
-    """`heads`, or the label spaces one would expect: `verb` and `noun` where the data has them, else `action`."""
-    found = [space for space in ("verb", "noun") if space in shards.classes] or [space for space in ("action",) if space in shards.classes]
+    """`heads`, or the label spaces one would expect: `verb` and `noun` where the data has them, else `action`; to anticipate, `action`."""
+    found = [space for space in ("verb", "noun") if space in shards.classes]
+    if not found or "observations" in shards.index:
+        found = [space for space in ("action",) if space in shards.classes] or found
     if not heads and not found:
         raise InputError(f"{shards.path} has the labels {', '.join(shards.classes) or 'none'}; name those to learn: data.heads=SPACE.")
     return tuple(heads) or tuple(found)

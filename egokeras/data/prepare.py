@@ -8,6 +8,7 @@ more, clip by clip: what was an accident leaves no trace, and a clip that does i
 import concurrent.futures
 import contextlib
 import csv
+import dataclasses
 import functools
 import json
 import pathlib
@@ -263,11 +264,12 @@ def _finish(plan, settings, packer, writer, out):
     lengths = (table["stop"] - table["start"])[table["splits"] & training > 0]
     about = {
         "modality": "rgb",
-        "channels": "RGB",
+        "channels": settings.channels,
         "sampling": {"rule": settings.rule, "frames": settings.frames},
         "resize": settings.resize,
         "fps_rule": "timestamps of the file",
         "classes": {space: list(names) for space, names in plan.annotations.classes.items()},
+        **({"actions": plan.annotations.actions} if plan.annotations.actions else {}),
         "splits": splits,
         "exclusive": plan.annotations.exclusive,
         "quarantined": len(failed),
@@ -275,6 +277,7 @@ def _finish(plan, settings, packer, writer, out):
         "sources": list(plan.sources),
         "clip_seconds": round(statistics.median(lengths.tolist() or (table["stop"] - table["start"]).tolist()), 3),
         "plan": plan.digest,
+        **({"flow": dataclasses.asdict(settings.flow)} if settings.flow else {}),
     }
     writer.finish(table, about)
 

@@ -12,6 +12,9 @@ from egokeras.errors import InputError
 SPLIT = re.compile(r"(train|validation|test)[0-9]*")
 SPLIT_IN_NAME = re.compile(r"(?<![a-z])(train|val|dev|test)(?:ing|id|idation)?(?:list|[_-]?(?:split|s)[_-]?)?0*([0-9]*)(?![a-z0-9])")
 
+# Split of segments before which nothing could be observed: they count in statistics of labels, and are neither trained on nor judged by.
+DISCARDED = "discarded"
+
 # What is exclusive to the fields of a segment whose values may lie in one split only.
 EXCLUSIVE = {"group": ("group", "video"), "video": ("video",), "segment": ("uid",)}
 
@@ -49,12 +52,14 @@ class Annotations:
         sources: the files read, for their checksums.
         exclusive: what may lie in one split only: a `group` (UCF-101's gXX) and so its videos, a `video` (EPIC-KITCHENS, whose
             participants are on both sides), or just a `segment` (RU-LSTM's lists of EGTEA cut recordings apart, officially).
+        actions: verb id and noun id of each class of `action`, in the order of their ids; empty if it is not known.
     """
 
     segments: tuple[Segment, ...]
     classes: Mapping[str, tuple[str, ...]]
     sources: tuple[pathlib.Path, ...] = ()
     exclusive: str = "video"
+    actions: tuple[tuple[int, int], ...] = ()
 
 
 def held_out(split):
@@ -63,8 +68,8 @@ def held_out(split):
 
 
 def numbering(split):
-    """What tells apart splits that have nothing to do with one another: `1` of `train1`, or nothing."""
-    return split.lstrip("abcdefghijklmnopqrstuvwxyz")
+    """What tells apart splits that have nothing to do with one another: `1` of `train1`, or nothing; `discarded` is apart from all."""
+    return split if split == DISCARDED else split.lstrip("abcdefghijklmnopqrstuvwxyz")
 
 
 def split_named(name):
@@ -102,6 +107,52 @@ def merge(segments):
     return tuple(found.values())
 
 
+def with_actions(annotations):
+    """Annotations that say the verb and noun of each action, as far as can be told.
+
+    Where the labels are verbs and nouns alone, every pair that occurs becomes an action, `open door`, in the order of the ids of
+    verb and noun. Where there are actions, each has the pair that its segments have most often.
+    """
+    classes = annotations.classes
+    if annotations.actions or not {"verb", "noun"} <= set(classes):
+        return annotations
+    if "action" in classes:
+        return dataclasses.replace(annotations, actions=pairs_of_actions(annotations.segments, classes))
+    ids = [{name: number for number, name in enumerate(classes[space])} for space in ("verb", "noun")]
+    pairs = [
+        tuple(known.get(segment.labels.get(space), -1) for known, space in zip(ids, ("verb", "noun"), strict=True))
+        for segment in annotations.segments
+    ]
+    actions = tuple(sorted({pair for pair in pairs if min(pair) >= 0}))
+    names = {(verb, noun): f"{classes['verb'][verb]} {classes['noun'][noun]}" for verb, noun in actions}
+    found = tuple(
+        dataclasses.replace(segment, labels={**segment.labels, "action": names[pair]}) if pair in names else segment
+        for segment, pair in zip(annotations.segments, pairs, strict=True)
+    )
+    classes = {**classes, "action": tuple(names.values())}
+    return check(dataclasses.replace(annotations, segments=found, classes=classes, actions=actions))
+
+
+def pairs_of_actions(segments, classes):
+    """Verb id and noun id of each action, the pair that its segments have most often; empty if there is an action without segments."""
+    spaces = ("action", "verb", "noun")
+    ids = {space: {name: number for number, name in enumerate(classes[space])} for space in spaces}
+    counts: dict = collections.defaultdict(collections.Counter)
+    for segment in segments:
+        if set(spaces) <= set(segment.labels):
+            action, verb, noun = (ids[space][segment.labels[space]] for space in spaces)
+            counts[action][verb, noun] += 1
+    found = tuple(
+        min(counts[action], key=lambda pair: (-counts[action][pair], pair), default=()) for action in range(len(classes["action"]))
+    )
+    return found if all(found) else ()
+
+
+def names_of(video):
+    """What may be called after a video: its path as it is, then without suffix."""
+    return tuple(dict.fromkeys((video, pathlib.PurePosixPath(video).with_suffix("").as_posix())))
+
+
 def is_inside(video):
     """Whether a video's path stays below the video folder: relative, plain parts with `/` between them, writable as UTF-8."""
     plain = all(part not in ("", ".", "..") for part in video.split("/"))
@@ -130,6 +181,7 @@ def check(annotations):
                 raise InputError(f"segment {segment.uid!r}: {space} {name!r} is not among the {len(classes.get(space, ()))} classes.")
     _check_videos(annotations.segments)
     _check_classes(annotations.classes)
+    _check_actions(annotations)
     _check_splits(annotations.segments)
     for field in EXCLUSIVE[annotations.exclusive]:
         _check_leaks(annotations.segments, field)
@@ -153,6 +205,17 @@ def _check_classes(classes):
     for space, names in classes.items():
         if len(set(names)) < max(2, len(names)):
             raise InputError(f"{space}: classes {', '.join(names[:5])} are not at least two distinct names to tell apart.")
+
+
+def _check_actions(annotations):
+    classes, actions = annotations.classes, annotations.actions
+    if actions and len(actions) != len(classes.get("action", ())):
+        raise InputError(
+            f"{len(actions)} pairs of verb and noun are given for {len(classes.get('action', ()))} actions; give one for each."
+        )
+    for number, pair in enumerate(actions):
+        if not all(0 <= index < len(classes.get(space, ())) for index, space in zip(pair, ("verb", "noun"), strict=True)):
+            raise InputError(f"action {classes['action'][number]!r} has verb and noun {pair}, which are no classes; correct the pair.")
 
 
 def _check_splits(segments):

@@ -15,7 +15,7 @@ TABLE = "clips.npy"
 CHECKSUM = "crc32"
 DTYPES = ("uint8", "int16", "float16")
 NO_LABEL = -1
-AGAIN = "make the set again (videos: `egokeras prepare` into an empty folder; cached features: delete the folder, and train)"
+AGAIN = "make the set again (`egokeras prepare` or `egokeras observe` into an empty folder; cached features: delete the folder, and train)"
 
 
 def shard_name(number):
@@ -45,7 +45,7 @@ def read_index(path):
     """
     if not (path / INDEX).is_file():
         raise InputError(
-            f"{path} is not a finished folder of shards: {INDEX} is missing; run `egokeras prepare` (it goes on where it stopped)."
+            f"{path} is not a finished folder of shards: {INDEX} is missing; run its `egokeras prepare` or `egokeras observe` again."
         )
     index = read_json(path / INDEX)
     if not isinstance(index, dict) or index.get("format") != FORMAT or index.get("checksum") != CHECKSUM:

@@ -8,7 +8,6 @@ a memory map: as fast, and a file that is cut or cannot be read while it is in u
 import contextlib
 import errno
 import io
-import itertools
 import math
 import pathlib
 import struct
@@ -18,6 +17,7 @@ import numpy as np
 from zlib_ng.zlib_ng import crc32
 
 import egokeras
+from egokeras.data.clip_table import ClipTable
 from egokeras.data.shard_index import (
     AGAIN,
     CHECKSUM,
@@ -178,19 +178,13 @@ class ShardWriter:
         write_json(self.path / INDEX, {**index, "seal": seal(index)})
 
 
-class Shards:
+class Shards(ClipTable):
     """A folder of shards, open for reading.
 
-    Attributes:
-        path: the folder.
-        index: the content of `index.json`.
-        clips: structured array, a record per clip (see `table_dtype`).
-        classes: label space to class names in the order of their ids.
-        splits: names of the splits.
+    Attributes (beside those of `ClipTable`):
         shape: of one clip, such as (time, height, width, 3).
         dtype: of the clips.
         modality: `rgb`, `features` ...
-        sha256: of `index.json`; names this very set.
 
     Raises:
         InputError: a file is missing, too short, altered or of another format version, or the files contradict each other.
@@ -212,49 +206,19 @@ class Shards:
             self._check_shard(number)
         self._check_places()
 
-    def __len__(self):
-        return len(self.clips)
+    @property
+    def modalities(self):
+        """Name of the one input to the shape of a clip."""
+        return {self.modality: self.shape}
 
-    def rows(self, split):
-        """Rows of a split, ascending, int64.
+    @property
+    def dtypes(self):
+        """Name of the one input to its dtype."""
+        return {self.modality: self.dtype}
 
-        Raises:
-            InputError: the set has no such split.
-        """
-        if split not in self.splits:
-            raise InputError(f"{self.path} has no split {split!r}; it has {', '.join(self.splits)}.")
-        return np.flatnonzero(self.clips["splits"] & (1 << self.splits.index(split)))
-
-    def labels(self, space, rows):
-        """Class ids of `rows` in a label space, int32; -1 is none.
-
-        Raises:
-            InputError: the set has no such label space.
-        """
-        if space not in self.classes:
-            raise InputError(f"{self.path} has no labels {space!r}; it has {', '.join(self.classes) or 'none'}.")
-        return self.clips[f"label_{space}"][rows]
-
-    def check_fits(self, model, classes):
-        """Refuse a model of other clips, or of other classes: ids must mean the same names.
-
-        Args:
-            model: a `keras.Model` with an input named like the modality.
-            classes: label space to class names in the order of their ids, as the model has them.
-
-        Raises:
-            InputError: names the first difference.
-        """
-        wanted = tuple(model.input[self.modality].shape[1:])
-        if self.shape != wanted:
-            raise InputError(f"{self.path} has clips of {self.shape}, the model takes {wanted}; give data like that it was trained on.")
-        for space, names in classes.items():
-            theirs = self.classes.get(space, ())
-            pairs = itertools.zip_longest(names, theirs, fillvalue="nothing")
-            for number, (name, other) in enumerate(pairs):
-                if name != other:
-                    found = f"{space} {number} is {name!r} for the model and {other!r} in the shards"
-                    raise InputError(f"{self.path}: {found}; give data with the classes that it was trained on.")
+    def inputs(self, rows, out=None):
+        """What `read` gives, by the name of the modality; into `out[modality]` if given."""
+        return {self.modality: self.read(rows, out=out and out[self.modality])}
 
     def read(self, rows, out=None):
         """Clips of `rows`: (len(rows), *shape), each checked against its checksum; into `out` if given.

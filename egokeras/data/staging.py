@@ -15,6 +15,7 @@ from zlib_ng.zlib_ng import crc32
 
 from egokeras.data import clip_sampling, frame_files, shards, video, video_files, worker_pool
 from egokeras.data.frame_rates import FrameRate
+from egokeras.data.optical_flow import CHANNELS, Flow
 from egokeras.data.video import VideoError
 from egokeras.errors import InputError
 
@@ -33,6 +34,7 @@ class Preparation:
         size: side of the square picture in pixels.
         rule: which frames: `uniform`, or `report` (see `clip_sampling`).
         resize: `squash`, `crop` or `pad` (see `video.resize`).
+        flow: a `Flow` for clips that show motion (see `optical_flow`) and not the pictures themselves.
         frame_rate: frames per second of videos that are there as folders or tars of frames; None takes it from a table beside the
             annotations (see `frame_rates.find`).
         checksums: file of checksums of the videos, as `sha256sum` writes it (also MD5 and SHA-1); a video of another goes to quarantine.
@@ -50,6 +52,7 @@ class Preparation:
     size: int = 256
     rule: str = "uniform"
     resize: str = "squash"
+    flow: Flow | None = None
     frame_rate: float | None = None
     checksums: str | None = None
     encoding: str = "raw"
@@ -82,6 +85,11 @@ class Preparation:
     def shape(self):
         """Of a clip: (frames, size, size, 3)."""
         return (self.frames, self.size, self.size, 3)
+
+    @property
+    def channels(self):
+        """What the three channels of a picture are."""
+        return CHANNELS if self.flow else "RGB"
 
     @property
     def processes(self):
@@ -138,7 +146,7 @@ def stage(path, items, settings, targets):
     try:
         index = _index(path, items[0].frame_rate, items[0].checksum)
     except Exception as error:  # whatever a strange file makes the decoder raise, it is this video's, not the run's, to bear
-        return [_reason(error)] * len(items)
+        return [why(error)] * len(items)
     found: dict[int, Staged | str] = {number: reason for number, item in enumerate(items) if (reason := _outside(index, item))}
     inside = [number for number in range(len(items)) if number not in found]
     together, _ = _stage(index, [items[number] for number in inside], settings, [targets[number] for number in inside])
@@ -171,7 +179,7 @@ def _stage(index, items, settings, targets):
         try:
             made = next(payloads, None)
         except Exception as error:  # as above
-            return found, _reason(error)
+            return found, why(error)
         if made is None:
             return found, None
         number, start, stop, payload = made
@@ -201,7 +209,8 @@ def _put_down(target, payload):
         raise InputError(f"{target.parent}: {error.strerror}; free some space and run the same command again to go on.") from None
 
 
-def _reason(error):
+def why(error):
+    """The reason, for the quarantine, why a video or a part of it cannot be had."""
     if isinstance(error, VideoError):
         return error.reason
     if isinstance(error, MemoryError):
@@ -241,9 +250,8 @@ def cut(index, items, settings):
         spans.append((start, index.duration if stop is None else stop))
     open_clips, spare = {}, _memory(settings.shape)
     frames = sorted(wanted)
-    decode = frame_files.decode if isinstance(index, frame_files.FrameIndex) else video.decode
-    with contextlib.closing(decode(index, frames, settings.size, settings.resize)) as pictures:
-        for frame, picture in zip(frames, pictures, strict=True):
+    with contextlib.closing(pictures(index, frames, settings)) as decoded:
+        for frame, picture in zip(frames, decoded, strict=True):
             for number, row in wanted[frame]:
                 if number not in open_clips:
                     open_clips[number] = spare.pop() if spare else np.empty(settings.shape, np.uint8)
@@ -251,6 +259,14 @@ def cut(index, items, settings):
                 if row == settings.frames - 1:  # frames ascend within a clip
                     yield number, *spans[number], open_clips[number]
                     spare.append(open_clips.pop(number))
+
+
+def pictures(index, numbers, settings):
+    """Yield the frames of ascending `numbers` as (size, size, 3) uint8, RGB or flow; one may last until the next is asked for."""
+    decode = frame_files.decode if isinstance(index, frame_files.FrameIndex) else video.decode
+    if settings.flow is None:
+        return decode(index, numbers, settings.size, settings.resize)
+    return settings.flow.along(index.seconds, numbers, lambda needed: decode(index, needed, settings.size, settings.resize))
 
 
 @functools.lru_cache(maxsize=1)

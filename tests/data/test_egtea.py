@@ -4,7 +4,7 @@ import collections
 
 import pytest
 
-from egokeras.data import clip_plan, readers
+from egokeras.data import clip_plan, readers, segments
 from egokeras.data.prepare import Preparation
 from egokeras.errors import InputError
 
@@ -37,6 +37,13 @@ def test_official_lists_give_a_clip_once_with_all_its_splits(folder):
     assert one.labels == {"action": "Turn on faucet", "verb": "Turn on", "noun": "faucet"} and one.splits == ("train1", "train2")
     assert two.splits == ("test1", "train2") and two.labels["action"] == "Inspect/Read recipe"
     assert found.classes["noun"] == ("recipe", "fridge", "faucet") and len(found.sources) == 6
+    assert found.actions == ()  # no clip opens the fridge
+
+
+def test_official_actions_have_the_verb_and_noun_of_their_clips(folder):
+    opens = ONE.replace("1002316", "1002317")
+    found = readers.read("egtea", [folder(OFFICIAL | {"train_split1.txt": f"{ONE} 3 3 3 1\n{opens} 2 2 2\n"})])
+    assert found.actions == ((0, 0), (1, 1), (2, 2))
 
 
 def test_lists_named_one_by_one_find_the_index_files_beside_them(folder):
@@ -103,7 +110,7 @@ def test_rulstm_lists_give_spans_of_the_session(folder):
     assert (first.uid, first.video, first.start, first.stop, first.splits) == ("7", "P07-R01-Pizza", 0.5, 1.0, ("train1",))
     assert second.labels == {"verb": "Move Around", "noun": "recipe", "action": "Move Around_recipe"}
     assert second.splits == ("train2", "validation1") and found.exclusive == "segment"
-    assert found.classes["verb"] == ("Inspect/Read", "Open", "Move Around")
+    assert found.classes["verb"] == ("Inspect/Read", "Open", "Move Around") and found.actions == ((0, 0), (1, 1), (2, 0))
 
 
 def test_rulstm_spans_are_cut_from_sessions(tmp_path, folder):
@@ -125,3 +132,4 @@ def test_real_rulstm_counts(shared_data):
     assert counts == {"train1": 8299, "validation1": 2022, "train2": 8299, "validation2": 2022} and len(found.segments) == 10321
     assert {space: len(names) for space, names in found.classes.items()} == {"verb": 19, "noun": 51, "action": 106}
     assert len({segment.video for segment in found.segments}) == 86
+    assert found.actions == segments.pairs_of_actions(found.segments, found.classes)

@@ -4,7 +4,7 @@ import collections
 
 import pytest
 
-from egokeras.data import readers
+from egokeras.data import readers, segments
 from egokeras.errors import InputError
 
 HEADER = "participant_id,video_id,narration_timestamp,start_timestamp,stop_timestamp,start_frame,stop_frame"
@@ -87,12 +87,18 @@ def test_rulstm_lists_with_the_official_classes(folder):
     assert (by_uid["330"].start, by_uid["330"].stop, by_uid["330"].group) == (0.5, 1.0, "P01")
     assert by_uid["331"].splits == ("validation",) and by_uid["331"].labels["verb"] == "put"
     assert by_uid["400"].splits == ("test2",) and by_uid["400"].labels == {}
+    assert found.actions == ((0, 0), (0, 1), (0, 0))
 
 
 def test_rulstm_names_do_for_classes_where_they_are_unambiguous(folder):
     actions = "id,verb,noun,action\n0,0,0,take tap\n1,2,1,open door\n"
     found = readers.read("epic100", [folder({"actions.csv": actions, "training.csv": "P01_01_0,P01_01,4,101,2,1,1\n"})])
     assert found.classes["verb"] == ("take", "verb 1", "open") and found.segments[0].labels["verb"] == "open"
+    assert found.actions == ((0, 0), (2, 1))
+
+
+def test_official_lists_have_no_actions(folder):
+    assert readers.read("epic100", [folder(EPIC100)]).actions == ()
 
 
 @pytest.mark.parametrize(
@@ -173,6 +179,7 @@ def test_real_rulstm_split_of_epic55_says_the_same(shared_data):
     classes = [shared_data / "ek55" / f"EPIC_{space}_classes.csv" for space in ("verb", "noun")]
     found = readers.read("epic55", [shared_data / "rulstm" / "ek55", *classes])
     assert collections.Counter(segment.splits for segment in found.segments) == {("train",): 23493, ("validation",): 4979}
+    assert found.actions == segments.pairs_of_actions(found.segments, found.classes) and len(found.actions) == 2513
     official = {segment.uid: segment for segment in readers.read("epic55", [shared_data / "ek55"]).segments}
     for segment in found.segments:
         same = official[segment.uid]

@@ -131,3 +131,52 @@ def test_merge_unites_the_splits_of_a_segment():
 def test_classes_are_sorted_per_space():
     found = [Segment(uid=n, video=n, labels={"verb": n, "noun": "x"}) for n in "cab"]
     assert segments.classes_of(found) == {"noun": ("x",), "verb": ("a", "b", "c")}
+
+
+VERBS_NOUNS = {"verb": ("take", "open"), "noun": ("cup", "door", "tap")}
+
+
+def labelled(*found, classes=VERBS_NOUNS, **values):
+    """Annotations of the labels of each segment, in the order of the label spaces; "" is none."""
+    made = [
+        Segment(uid=str(row), video="a", splits=("train",), labels={s: name for s, name in zip(classes, names, strict=True) if name})
+        for row, names in enumerate(found)
+    ]
+    return Annotations(segments=tuple(made), classes=classes, **values)
+
+
+def test_every_pair_of_verb_and_noun_becomes_an_action():
+    found = segments.with_actions(labelled(("open", "tap"), ("take", "tap"), ("open", "cup"), ("open", "tap"), ("take", ""), ("", "")))
+    assert found.classes["action"] == ("take tap", "open cup", "open tap") and found.actions == ((0, 2), (1, 0), (1, 2))
+    assert [segment.labels.get("action") for segment in found.segments] == ["open tap", "take tap", "open cup", "open tap", None, None]
+    assert segments.with_actions(found) is found
+    assert segments.with_actions(GOOD) is GOOD
+
+
+def test_actions_have_the_pair_that_they_have_most_often():
+    classes = {**VERBS_NOUNS, "action": ("drink", "leave")}
+    rows = [("take", "tap", "drink"), ("take", "cup", "drink"), ("take", "cup", "drink"), ("open", "door", "leave")]
+    assert segments.with_actions(labelled(*rows, classes=classes)).actions == ((0, 0), (1, 1))
+    assert segments.with_actions(labelled(*rows[:2], classes=classes)).actions == ()  # nothing is known of leaving
+
+
+@pytest.mark.parametrize(
+    ("actions", "words"),
+    [
+        (((0, 0),), "1 pairs of verb and noun are given for 2 actions"),
+        (((0, 0), (2, 0)), r"'leave' has verb and noun \(2, 0\)"),
+        (((0, 0), (0, -1)), "'leave' has"),
+    ],
+)
+def test_pairs_that_are_no_classes(actions, words):
+    classes = {**VERBS_NOUNS, "action": ("drink", "leave")}
+    with pytest.raises(InputError, match=words):
+        segments.check(labelled(("take", "tap", "drink"), classes=classes, actions=actions))
+
+
+def test_discarded_is_apart_from_all_splits():
+    assert [segments.numbering(split) for split in ("train", "validation2", segments.DISCARDED)] == ["", "2", "discarded"]
+
+
+def test_names_of_a_video():
+    assert segments.names_of("a/P01.v1.mp4") == ("a/P01.v1.mp4", "a/P01.v1") and segments.names_of("P01_01") == ("P01_01",)

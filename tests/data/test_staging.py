@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from egokeras.data import clip_sampling, staging, video
+from egokeras.data.optical_flow import Flow
 from egokeras.data.staging import Item, Preparation
 from egokeras.errors import InputError
 
@@ -33,6 +34,24 @@ def test_clips_that_overlap_are_the_frames_of_each(tmp_path, moving, number_of):
         assert [number_of(picture) for picture in clip] == expected
         assert (result.start, result.stop, result.size) == (item.start, item.stop, clip.size)
         assert result.checksum == staging.crc32(clip.tobytes())
+
+
+def test_clips_of_flow_are_that_of_their_frames(tmp_path, moving):
+    """Also where the frame that motion is measured from is another clip's or lies before the clip; nothing is before the first frame."""
+    settings = Preparation(frames=5, size=40, flow=Flow(bound=5.0, seconds=0.08))
+    items = [Item(uid=str(number), start=start, stop=stop) for number, (start, stop) in enumerate([(0, 3), (0.4, 1), (2, 3.9)])]
+    staging.cv2.setNumThreads(1)
+    results = staging.stage(str(moving), items, settings, targets(tmp_path))
+    index = video.index(moving)
+    grey = [staging.cv2.cvtColor(picture.copy(), staging.cv2.COLOR_RGB2GRAY) for picture in video.decode(index, range(100), 40)]
+    for item, result, target in zip(items, results, targets(tmp_path), strict=False):
+        shown = index.span(item.start, item.stop)
+        clip = np.fromfile(target, np.uint8).reshape(settings.shape)
+        for picture, place in zip(clip, clip_sampling.uniform(len(shown), 5), strict=True):
+            number, seconds = shown[place], index.seconds
+            before = max(number - 2, 0)
+            assert (picture == settings.flow.picture(grey[before], grey[number], seconds[number] - seconds[before])).all()
+        assert result.checksum == staging.crc32(clip.tobytes()) and len(np.unique(clip)) > 10
 
 
 def test_what_was_cut_before_the_damage_is_not_cut_again(tmp_path, moving, monkeypatch):

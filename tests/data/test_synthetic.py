@@ -73,7 +73,9 @@ def test_equal_worlds_give_equal_bytes_whatever_the_number_of_processes(tmp_path
 def test_no_process_outlives_a_killed_rendering(tmp_path, root):
     script = f"from egokeras.data.synthetic import World\nif __name__ == '__main__':\n World().render({str(tmp_path / 'w')!r}, workers=2)"
     (tmp_path / "render.py").write_text(script)
-    process = subprocess.Popen([sys.executable, tmp_path / "render.py"], env={**os.environ, "PYTHONPATH": str(root)}, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "render.py"], env={**os.environ, "PYTHONPATH": str(root)}, stderr=subprocess.PIPE
+    )
     children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
     deadline = time.monotonic() + 60
     while len(list(tmp_path.rglob("*.mp4"))) < 2 and time.monotonic() < deadline:

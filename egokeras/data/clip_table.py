@@ -1,0 +1,81 @@
+"""What one set of shards and several joined ones have in common: a table of clips with splits, labels and checks against a model."""
+
+import itertools
+import typing
+
+import numpy as np
+
+from egokeras.errors import InputError
+
+
+class ClipTable:
+    """Base of `Shards` and `Joined`.
+
+    Attributes:
+        path: the folder, or what the folders were given as.
+        index: the content of `index.json`, of the first set if there are several.
+        clips: structured array, a record per clip (see `shard_index.table_dtype`).
+        classes: label space to class names in the order of their ids.
+        splits: names of the splits.
+        modalities: name of each input to the shape of one clip of it.
+        sha256: names this very data.
+    """
+
+    path: typing.Any
+    index: dict
+    clips: np.ndarray
+    classes: dict[str, tuple[str, ...]]
+    splits: tuple[str, ...]
+    sha256: str
+
+    @property
+    def modalities(self):
+        """See the class."""
+        raise NotImplementedError
+
+    def __len__(self):
+        return len(self.clips)
+
+    def rows(self, split):
+        """Rows of a split, ascending, int64.
+
+        Raises:
+            InputError: the set has no such split.
+        """
+        if split not in self.splits:
+            raise InputError(f"{self.path} has no split {split!r}; it has {', '.join(self.splits)}.")
+        return np.flatnonzero(self.clips["splits"] & (1 << self.splits.index(split)))
+
+    def labels(self, space, rows):
+        """Class ids of `rows` in a label space, int32; -1 is none.
+
+        Raises:
+            InputError: the set has no such label space.
+        """
+        if space not in self.classes:
+            raise InputError(f"{self.path} has no labels {space!r}; it has {', '.join(self.classes) or 'none'}.")
+        return self.clips[f"label_{space}"][rows]
+
+    def check_fits(self, model, classes):
+        """Refuse a model of other clips, or of other classes: ids must mean the same names.
+
+        Args:
+            model: a `keras.Model` with inputs named like the modalities.
+            classes: label space to class names in the order of their ids, as the model has them.
+
+        Raises:
+            InputError: names the first difference.
+        """
+        for modality, tensor in model.input.items():
+            found, wanted = self.modalities.get(modality), tuple(tensor.shape[1:])
+            if found is None:
+                raise InputError(f"{self.path} has no {modality}, which the model takes; it has {', '.join(self.modalities)}.")
+            if found != wanted:
+                raise InputError(f"{self.path} has clips of {found}, the model takes {wanted}; give data like that it was trained on.")
+        for space, names in classes.items():
+            theirs = self.classes.get(space, ())
+            pairs = itertools.zip_longest(names, theirs, fillvalue="nothing")
+            for number, (name, other) in enumerate(pairs):
+                if name != other:
+                    found = f"{space} {number} is {name!r} for the model and {other!r} in the shards"
+                    raise InputError(f"{self.path}: {found}; give data with the classes that it was trained on.")

@@ -1,0 +1,98 @@
+"""Several sets of shards of the same segments as one: the modalities of a model with several branches."""
+
+import hashlib
+import pathlib
+import sys
+
+import numpy as np
+
+from egokeras.data.clip_table import ClipTable
+from egokeras.data.segments import DISCARDED
+from egokeras.data.shards import Shards
+from egokeras.errors import InputError
+
+
+class Joined(ClipTable):
+    """Sets of different modalities, joined by uid; reads like one `Shards` with several inputs.
+
+    A segment that some set has not, or has discarded, is left out of every split but `discarded`: it counts in statistics of labels
+    and is no clip to train on or to judge by.
+
+    Args:
+        sets: open `Shards` with different modalities.
+
+    Raises:
+        InputError: two sets have one modality, other classes, or other labels for a segment, or no segment in common.
+    """
+
+    def __init__(self, sets):
+        first = sets[0]
+        self.path = ",".join(str(one.path) for one in sets)
+        self.index = first.index
+        self.sets = {modality: one for one in sets for modality in one.modalities}
+        if len(self.sets) < len(sets):
+            raise InputError(f"{self.path}: two of them are {' and '.join(one.modality for one in sets)}; join different modalities.")
+        self.classes, self.splits = first.classes, first.splits
+        self.sha256 = hashlib.sha256("".join(one.sha256 for one in sets).encode()).hexdigest()
+        self.clips = first.clips.copy()
+        self._at = {modality: self._places(one) for modality, one in self.sets.items()}
+        self._leave_out()
+
+    @property
+    def modalities(self):
+        """Name of each input to the shape of a clip of it."""
+        return {modality: one.shape for modality, one in self.sets.items()}
+
+    @property
+    def dtypes(self):
+        """Name of each input to its dtype."""
+        return {modality: one.dtype for modality, one in self.sets.items()}
+
+    def inputs(self, rows, out=None):
+        """Modality to the clips of `rows`, each checked against its checksum; into the arrays `out` by modality if given."""
+        out = out or dict.fromkeys(self.sets)
+        return {modality: one.read(self._at[modality][rows], out=out[modality]) for modality, one in self.sets.items()}
+
+    def _places(self, one):
+        """The row of `one` for each clip, -1 where it has none."""
+        if one.classes != self.classes:
+            raise InputError(
+                f"{one.path} has other classes than {next(iter(self.sets.values())).path}; make both from the same annotations."
+            )
+        place = {uid: row for row, uid in enumerate(one.clips["uid"].tolist())}
+        at = np.array([place.get(uid, -1) for uid in self.clips["uid"].tolist()], np.int64)
+        found = at >= 0
+        for column in ("video", "start", *(f"label_{space}" for space in self.classes)):
+            same = self.clips[column][found] == one.clips[column][at[found]]
+            if not same.all():
+                uid = self.clips["uid"][found][~same][0]
+                raise InputError(f"{one.path}: {column} of segment {uid} differs from {self.path.split(',')[0]}; make both anew.")
+        return at
+
+    def _leave_out(self):
+        usable = np.ones(len(self), bool)
+        for modality, one in self.sets.items():
+            at = self._at[modality]
+            usable &= at >= 0
+            if DISCARDED in one.splits:
+                usable &= ~np.isin(at, one.rows(DISCARDED))
+        if not usable.any():
+            raise InputError(f"{self.path} have no segment in common; make them from the same annotations.")
+        if DISCARDED not in self.splits:
+            self.splits = (*self.splits, DISCARDED)
+        discarded = 1 << self.splits.index(DISCARDED)
+        left = np.count_nonzero(self.clips["splits"][~usable] & ~np.uint32(discarded))
+        self.clips["splits"][~usable] = discarded
+        if left:
+            print(f"{self.path}: {left} of {len(self)} segments are left out, some set has nothing of them", file=sys.stderr, flush=True)
+
+
+def folders(paths):
+    """The folder that `paths` names, or the several that it names with commas between them."""
+    return [paths] if pathlib.Path(paths).exists() else [path.strip() for path in paths.split(",")]
+
+
+def open_sets(paths):
+    """The `Shards` in a folder, or in several folders with commas between them as one `Joined`."""
+    sets = [Shards(folder) for folder in folders(paths)]
+    return sets[0] if len(sets) == 1 else Joined(sets)
