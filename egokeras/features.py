@@ -166,6 +166,7 @@ def _extract(backbone, plan, path, made_from):
         table["shard"], table["offset"], table["size"] = np.transpose(places)
         table["checksum"] = checksums
         kept = {name: plan.shards.index.get(name) for name in ("classes", "splits", "exclusive", "sampling", "clip_seconds")}
+        kept |= {name: plan.shards.index[name] for name in ("actions",) if name in plan.shards.index}
         writer.finish(table, {"modality": "features", **kept, "quarantined": 0, "made_from": made_from})
 
 

@@ -7,7 +7,9 @@ import ast
 import collections.abc
 import dataclasses
 import difflib
+import inspect
 import pathlib
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -15,13 +17,15 @@ from typing import Any
 
 from egokeras.data.selection import split_rows
 from egokeras.data.transforms import Augment
-from egokeras.distill import Supervised
+from egokeras.distill import LabelSmoothing, Supervised
 from egokeras.errors import InputError
 from egokeras.files import run_file
 from egokeras.models import FrameModel, ResNet3D
+from egokeras.models.anticipation import RULSTM, AnticipationLSTM
+from egokeras.models.past_actions import PastActionsLSTM
 from egokeras.optim import Optim
 
-PATHS = ("data.shards", "data.videos", "model.backbone.weights")
+PATHS = re.compile(r"data\.(shards|videos)|method\.prior\.(parts\.\d+\.)*vectors|model\.backbone\.weights")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,7 +33,7 @@ class Data:
     """Which clips, and what of them.
 
     Attributes:
-        shards: folder that `egokeras prepare` made.
+        shards: folder that `egokeras prepare` or `egokeras observe` made; several of the latter, with commas between them, are joined.
         train, validation: names of the splits.
         heads: label spaces to learn; empty is `verb` and `noun` where the data has them, else `action`.
         classes: sizes of the label spaces, for `describe` without data; data that has other sizes is refused.
@@ -76,7 +80,9 @@ class Recipe:
         epochs: passes over the training clips.
         batch_size: clips per step.
         seed: of the weights, the order of the clips and the augmentation.
-        early_stopping: epochs without a lower `val_loss` after which training ends and the best weights return; None is never.
+        early_stopping: epochs without a better `monitor` after which training ends and the best weights return; None is never.
+        monitor: what is better: a lower `val_loss`, or a higher `val_action_top5` or the like.
+        start_from: earlier stages, or run folders, whose trained weights are taken over where layers have the same name and shape.
         mixed_precision: compute in float16 with float32 weights (for GPUs).
         cache_features: compute a frozen backbone's features once, where no augmentation forbids it.
         feature_views: augmented copies of each training clip whose features are computed once, too, and taken in turn by the epochs; 0
@@ -88,13 +94,15 @@ class Recipe:
 
     name: str
     data: Data = Data()
-    model: FrameModel | ResNet3D = FrameModel()
-    method: Supervised = Supervised()
+    model: FrameModel | ResNet3D | AnticipationLSTM | RULSTM | PastActionsLSTM = FrameModel()
+    method: Supervised | LabelSmoothing = Supervised()
     optim: Optim = Optim()
     epochs: int = 100
     batch_size: int = 16
     seed: int = 0
     early_stopping: int | None = None
+    monitor: str = "val_loss"
+    start_from: tuple[str, ...] = ()
     mixed_precision: bool = False
     cache_features: bool = True
     feature_views: int = 0
@@ -107,6 +115,10 @@ class Recipe:
             value = getattr(self, field)
             if value is not None and value < least:
                 raise InputError(f"{field} is {value}; it must be at least {least}.")
+        if not self.monitor.startswith("val_"):
+            raise InputError(f"monitor is {self.monitor!r}; give val_loss or a score of the held-out clips such as val_action_top5.")
+        if self.folds and self.start_from:
+            raise InputError("start_from has weights of all training clips, so folds would score clips that they know; set one of them.")
 
 
 def shipped(folder):
@@ -135,19 +147,32 @@ def names():
     return shipped("pipelines")
 
 
-def load(recipe):
+def load(recipe, changes=()):
     """Stages of a recipe file, given by its path or, for those that come with egokeras, by its name.
 
+    Args:
+        recipe: path or name.
+        changes: `key=value` each, of a field (see `override`) or of an argument of the file's `stages()`.
+
     Raises:
-        InputError: no such recipe, or the file has no `stages()` that returns recipes.
+        InputError: no such recipe, the file has no `stages()` that returns recipes, or a change does not fit.
     """
     path = find("recipe", recipe, names())
     stages = getattr(run_file(path), "stages", None)
     if not callable(stages):
         raise InputError(f"{path} has no function stages(); a recipe file returns a tuple of Recipe from it.")
-    made = stages()
+    hints, arguments, fields = typing.get_type_hints(stages), {}, []
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if equals and key in inspect.signature(stages).parameters:
+            arguments[key] = _parse(text, hints[key], key)
+        else:
+            fields.append(change)
+    made = stages(**arguments)
     if not isinstance(made, tuple) or not made or not all(isinstance(stage, Recipe) for stage in made):
         raise InputError(f"{path}: stages() returned {type(made).__name__}; it must return a tuple of Recipe.")
+    for change in fields:
+        made = override(made, change)
     return made
 
 
@@ -170,6 +195,8 @@ def override(stages, assignment):
 
 def _replace(value: Any, path, text, key) -> Any:
     first, rest = path[0], path[1:]
+    if isinstance(value, tuple) and rest and first.isdecimal() and int(first) < len(value):
+        return tuple(_replace(item, rest, text, key) if i == int(first) else item for i, item in enumerate(value))
     if not _is_dataclass(value):
         raise InputError(f"{key}: there is nothing below {value!r}; give the field before it a value first.")
     if first not in _fields(value):
@@ -247,7 +274,7 @@ def as_json(value):
 def differences(record, recipe):
     """Fields in which the `recipe.json` of a run and a recipe differ, as `optim.learning_rate was 0.001 and is 0.01`; paths may change."""
     old, new = dict(_leaves(record)), dict(_leaves(as_json(recipe)))
-    keys = [key for key in {**old, **new} if key not in PATHS and old.get(key, _ABSENT) != new.get(key, _ABSENT)]
+    keys = [key for key in {**old, **new} if not PATHS.fullmatch(key) and old.get(key, _ABSENT) != new.get(key, _ABSENT)]
     return [f"{key} was {_shown(old, key)} and is {_shown(new, key)}" for key in keys]
 
 
@@ -259,5 +286,8 @@ def _leaves(value, path=()):
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _leaves(item, (*path, key))
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for number, item in enumerate(value):
+            yield from _leaves(item, (*path, str(number)))
     else:
         yield ".".join(path), value

@@ -13,13 +13,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import egokeras
 from egokeras import recipe as recipes
 from egokeras import snapshots
 from egokeras.callbacks import HISTORY, callbacks
 from egokeras.data import selection
 from egokeras.data.input_pipeline import batches, default_heads, stream
-from egokeras.data.shards import Shards
+from egokeras.data.joined import folders, open_sets
 from egokeras.distill import Distiller
+from egokeras.distill.training_set import training_set
 from egokeras.errors import InputError
 from egokeras.features import cached, view_rows
 from egokeras.files import read_json, sha256, write_json
@@ -51,6 +53,9 @@ def fit(recipe, run_dir, *, quiet=False, resume=False, snapshot_seconds=snapshot
     run_dir, conduct = pathlib.Path(run_dir), _Conduct(quiet, resume, snapshot_seconds, strategy)
     shards = open_shards(recipe)
     classes = class_counts(recipe, shards)
+    augment = recipe.data.augment
+    if shards.index.get("channels") == "flow" and augment and (augment.flip or augment.brightness or augment.contrast):
+        raise InputError("data.augment: flip, brightness and contrast mean nothing to optical flow; keep shift alone.")
     _, validation_rows = recipe.data.rows(shards)  # a mistake in the data shows before the work begins
     if recipe.early_stopping is not None and not len(validation_rows):
         raise InputError(
@@ -63,12 +68,15 @@ def fit(recipe, run_dir, *, quiet=False, resume=False, snapshot_seconds=snapshot
         raise InputError(f"{run_dir} holds the snapshots of another training; resume it, or give another folder.")
     with conduct.scope():
         model = _build(recipe, shards, classes)
+        take_weights(model, [_earlier(name, run_dir) for name in recipe.start_from])
     student, source = _student_and_source(recipe, model, shards, run_dir.parent, conduct)
 
     def begin():
         """Say what is trained, once nothing stands in the way any more."""
-        found = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, shards=str(shards.path.resolve())))  # from any folder
-        write_json(run_dir / "recipe.json", {**recipes.as_json(found), "data_sha256": shards.sha256})
+        found = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, shards=_resolved(recipe.data.shards)))  # from any folder
+        write_json(
+            run_dir / "recipe.json", {**recipes.as_json(found), "data_sha256": shards.sha256, "channels": shards.index.get("channels")}
+        )
         write_json(run_dir / "classes.json", {space: shards.classes[space] for space in classes})
 
     with conduct.scope(), _plain_errors():
@@ -128,7 +136,7 @@ def check_resumable(recipe, run_dir):
     record, shards = read_json(file), open_shards(recipe)
     if not isinstance(record, dict) or not isinstance(record.get("epochs"), int):
         raise InputError(f"{file} is not the recipe of a run; restore it, or train anew without --resume.")
-    data = record.pop("data_sha256", None)
+    data, _ = record.pop("data_sha256", None), record.pop("channels", None)
     changed = recipes.differences({**record, "epochs": max(recipe.epochs, record["epochs"])}, recipe)
     if changed:
         raise InputError(f"{run_dir}: {', '.join(changed)}; resume with what it began with, or train anew without --resume.")
@@ -148,9 +156,58 @@ def _build(recipe, shards, classes):
     before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_global_policy("mixed_float16" if recipe.mixed_precision else "float32")
     try:
-        return recipe.model.build(classes=classes, frames=shards.shape[0], size=shards.shape[1])
+        _check_vocabulary(recipe.model, shards)
+        return build(recipe.model, classes, shards.modalities)
     finally:
         keras.mixed_precision.set_global_policy(before)
+
+
+def build(model, classes, shapes):
+    """The Keras model of a recipe's `model` for clips of `shapes`, by modality."""
+    if "rgb" in shapes:
+        frames, size, *_ = shapes["rgb"]
+        return model.build(classes=classes, frames=frames, size=size)
+    return model.build(classes=classes, shapes=shapes)
+
+
+def _check_vocabulary(model, shards):
+    """A model that reads labels must know all verbs and nouns: TensorFlow takes a vector of nobody for others on a GPU."""
+    vocabulary = getattr(model, "labels", model)
+    for field in ("verbs", "nouns") if "labels" in shards.modalities else ():
+        known, there = getattr(vocabulary, field), len(shards.classes[field[:-1]])
+        if known < there:
+            prefix = "model" if vocabulary is model else "model.labels"
+            raise InputError(f"{prefix}.{field} is {known}, {shards.path} has {there} {field}; set {prefix}.{field}={there}.")
+
+
+def _earlier(name, run_dir):
+    """`model.keras` of an earlier stage, which lies beside this one, or of a run folder."""
+    for folder in (run_dir.parent / name, pathlib.Path(name)):
+        if (folder / "model.keras").is_file():
+            return folder / "model.keras"
+    raise InputError(f"start_from: neither {run_dir.parent / name} nor {name} has a model.keras; name an earlier stage or a run folder.")
+
+
+def take_weights(model, files):
+    """Give the layers of `model` the weights of layers of the same name, in trained models.
+
+    Args:
+        model: a `keras.Model`, changed in place.
+        files: `model.keras` files.
+
+    Raises:
+        InputError: a layer has another shape there, or no layer has the name of one here.
+    """
+    own = {layer.name: layer for layer in model.layers if layer.weights}
+    for file in files:
+        common = [layer for layer in egokeras.load_model(file).layers if layer.weights and layer.name in own]
+        for layer in common:
+            shapes = [[weight.shape for weight in one.get_weights()] for one in (layer, own[layer.name])]
+            if shapes[0] != shapes[1]:
+                raise InputError(f"start_from: layer {layer.name!r} of {file} has the shapes {shapes[0]}, this model's {shapes[1]}.")
+            own[layer.name].set_weights(layer.get_weights())
+        if not common:
+            raise InputError(f"start_from: no layer of {file} has the name of a layer here; they are {', '.join(own)}.")
 
 
 def _fit(recipe, student, source, rows, conduct, folder, run_dir=None, begin=lambda: None):
@@ -166,11 +223,11 @@ def _fit(recipe, student, source, rows, conduct, folder, run_dir=None, begin=lam
     train_rows, validation_rows = rows
     heads = [space for space in student.output if f"label_{space}" in source.clips.dtype.names]
     steps = max(1, round(len(train_rows) / recipe.batch_size))
-    distiller = _distiller(recipe, student, source, train_rows, heads, steps)
+    distiller = _distiller(recipe, student, source, rows, heads, steps)
     stopping = _early_stopping(recipe) if run_dir is not None else []
     state = Snapshots(
         folder,
-        {"clips": _digest(*rows), "data or features": source.sha256},
+        {"clips": _digest(*rows), "data or features": source.sha256, **getattr(distiller.method, "made_of", {})},
         history=run_dir and run_dir / HISTORY,
         early_stopping=next(iter(stopping), None),
         seconds=conduct.snapshot_seconds,
@@ -189,7 +246,7 @@ def _fit(recipe, student, source, rows, conduct, folder, run_dir=None, begin=lam
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         first_step=state.epoch * steps + state.step,
-        augment=recipe.data.augment if source.modality == "rgb" else None,
+        augment=recipe.data.augment if "rgb" in source.modalities else None,
         balanced=recipe.data.balanced,
     )
     order = tf.data.Dataset.from_tensor_slices(validation_rows).batch(recipe.batch_size)
@@ -211,10 +268,13 @@ def _fit(recipe, student, source, rows, conduct, folder, run_dir=None, begin=lam
         raise InputError(f"the loss is not finite in epoch {epoch}; give a lower optim.learning_rate or an optim.clip_norm.")
 
 
-def _distiller(recipe, student, source, train_rows, heads, steps):
-    labels = {space: source.labels(space, train_rows) for space in heads}
-    distiller = Distiller(student, recipe.method.bind(labels, {space: len(source.classes[space]) for space in heads}))
+def _distiller(recipe, student, source, rows, heads, steps):
+    train_rows, held_out = rows
+    distiller = Distiller(student, recipe.method.bind(training_set(source, train_rows, heads, held_out)))
     distiller.compile(recipe.optim.build(steps, recipe.epochs))
+    scores = {"val_loss", *(f"val_{space}_top{k}" for space in heads for k in distiller.top if k < student.output[space].shape[-1])}
+    if recipe.early_stopping is not None and recipe.monitor not in scores:
+        raise InputError(f"monitor is {recipe.monitor!r}; this training has {', '.join(sorted(scores))}.")
     return distiller
 
 
@@ -222,7 +282,8 @@ def _early_stopping(recipe):
     """The callback, if the recipe wants it."""
     if recipe.early_stopping is None:
         return []
-    return [keras.callbacks.EarlyStopping("val_loss", patience=recipe.early_stopping, restore_best_weights=True, verbose=1)]
+    how = {"patience": recipe.early_stopping, "mode": "min" if recipe.monitor == "val_loss" else "max"}
+    return [keras.callbacks.EarlyStopping(recipe.monitor, restore_best_weights=True, verbose=1, **how)]
 
 
 def _digest(*rows):
@@ -277,7 +338,12 @@ def open_shards(recipe):
     """
     if not recipe.data.shards:
         raise InputError(f"recipe {recipe.name!r} has no data; give data.shards=FOLDER, a folder made by `egokeras prepare`.")
-    return Shards(recipe.data.shards)
+    return open_sets(recipe.data.shards)
+
+
+def _resolved(paths):
+    """The folders of `data.shards`, as they are from anywhere."""
+    return ",".join(str(pathlib.Path(folder).resolve()) for folder in folders(paths))
 
 
 def class_counts(recipe, shards):

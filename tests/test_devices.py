@@ -39,8 +39,9 @@ def test_two_devices_give_the_losses_logs_and_weights_of_one(name, found):
     assert one["config"] == two["config"] and '"synchronized": true' not in two["config"]
 
 
-def test_penalties_class_weights_and_an_empty_share(found):
-    one, two = found["penalty"]["one"], found["penalty"]["two"]
+@pytest.mark.parametrize("name", ["penalty", "smoothed"])
+def test_penalties_class_weights_priors_and_an_empty_share(name, found):
+    one, two = found[name]["one"], found[name]["two"]
     assert one["logs"]["loss"][0] > one["logs"]["ce_verb"][0] + one["logs"]["ce_noun"][0] + 0.1
     for log in one["logs"]:
         np.testing.assert_allclose(two["logs"][log], one["logs"][log], atol=1e-5, err_msg=log)
@@ -133,15 +134,20 @@ def _dense(dropout=0.0):
     return keras.Model({"features": features}, {**outputs, "dropped": dropped})
 
 
-def _penalized(strategy, precision="float32"):
+def _penalized(strategy, precision="float32", smoothed=False):
     import keras
+    import numpy as np
 
-    from egokeras.distill import Distiller, Supervised
+    from egokeras.distill import Distiller, LabelSmoothing, Supervised, VerbNoun
+    from egokeras.distill.training_set import TrainingSet
 
     keras.mixed_precision.set_global_policy(precision)
     data, targets = _features(33)
     with _scope(strategy):
-        distiller = Distiller(_dense(), Supervised(class_weights="balanced").bind(targets, {"verb": 4, "noun": 3}))
+        pairs = np.array([(0, 0), (1, 0), (2, 1), (3, 2), (0, 2)])
+        training = TrainingSet(labels=targets, classes={"verb": tuple("abcd"), "noun": tuple("abc")}, actions=pairs)
+        method = LabelSmoothing(prior=VerbNoun(), alpha=0.5) if smoothed else Supervised(class_weights="balanced")
+        distiller = Distiller(_dense(), method.bind(training))
         distiller.compile(keras.optimizers.AdamW(1e-2, global_clipnorm=0.5), top=(1, 2))
     keras.mixed_precision.set_global_policy("float32")
     return {"logs": distiller.fit(data.batch(16), epochs=4, verbose=0).history}
@@ -241,6 +247,7 @@ def main(folder):
         "adam": {name: _trained(keras.optimizers.Adam, {}, strategy, shards) for name, strategy in (("one", None), ("two", two))},
         "sgd": {name: _trained(keras.optimizers.SGD, sgd, strategy, shards) for name, strategy in (("one", None), ("two", two))},
         "penalty": {"one": _penalized(None), "two": _penalized(two)},
+        "smoothed": {"one": _penalized(None, smoothed=True), "two": _penalized(two, smoothed=True)},
         "dropout": _dropout(two),
         "batches": _batches(two, shards),
     }

@@ -11,12 +11,14 @@ ROWS = [
     ["cli"],
     ["commands"],
     ["evaluate", "export", "report", "train", "visualize"],
-    ["submission", "gate", "plots"],
-    ["features", "scores"],
-    ["recipe"],
+    ["gated_run"],
+    ["submission", "gate", "inference", "plots"],
+    ["anticipation_scores", "markov"],
+    ["features", "scores", "video_features"],
+    ["recipe", "recogniser"],
     ["compress", "data", "device", "distill", "models"],
     ["accelerator", "callbacks", "layers", "losses", "metrics", "optim", "progress", "snapshots"],
-    ["files"],
+    ["files", "protocol"],
     ["errors"],
 ]
 HEAVY = {"tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "cv2", "av", "matplotlib", "h5py"}
@@ -84,6 +86,7 @@ def test_device_side_runs_without_tensorflow(root):
         "import sys\n"
         "for name in ('tensorflow', 'keras', 'cv2', 'av'): sys.modules[name] = None\n"
         "import egokeras, egokeras.cli, egokeras.device.artifact, egokeras.device.latency, egokeras.device.stream\n"
+        "import egokeras.device.anticipation\n"
         "import egokeras.commands.benchmark, egokeras.commands.predict\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)

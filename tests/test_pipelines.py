@@ -9,6 +9,7 @@ import pytest
 import egokeras
 from egokeras import recipe as recipes
 from egokeras import train
+from egokeras.data.joined import open_sets
 
 FOLDER = pathlib.Path(__file__).parent.parent / "pipelines"
 
@@ -22,7 +23,25 @@ def shrunk(stages, shards, tmp_path):
     return stages
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.py")), ids=lambda path: path.stem)
+@pytest.fixture(scope="module")
+def windows(observations, tmp_path_factory):
+    """Anticipation sets of noise, a folder for each modality."""
+    folder, segments, random = tmp_path_factory.mktemp("windows"), observations.segments(60), np.random.default_rng(0)
+    for modality, width in {"rgb_features": 4, "flow_features": 3, "objects": 2}.items():
+        observations.write(folder / modality, random.normal(size=(60, 14, width)).astype("float16"), segments, modality)
+    labels = np.stack([random.integers(1, 4, (60, 10)), random.integers(1, 4, (60, 10)), np.tile(np.arange(1000, 0, -100), (60, 1))], -1)
+    observations.write(folder / "labels", labels.astype("int16"), segments, "labels")
+    return folder
+
+
+def anticipates(path):
+    return path.stem.startswith("anticipation")
+
+
+RECIPES = sorted(FOLDER.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", [path for path in RECIPES if not anticipates(path)], ids=lambda path: path.stem)
 def test_recipe_trains(path, epic_noise, tmp_path):
     (stage,) = shrunk(recipes.load(path), epic_noise, tmp_path)
     model = train.fit(stage, tmp_path, quiet=True)
@@ -31,6 +50,19 @@ def test_recipe_trains(path, epic_noise, tmp_path):
     outputs = egokeras.load_model(tmp_path / "model.keras")({"rgb": epic_noise.read(np.arange(2))})
     assert all(outputs[head].shape == (2, len(names)) and np.isfinite(outputs[head]).all() for head, names in heads.items())
     assert model.name
+
+
+@pytest.mark.parametrize("path", [path for path in RECIPES if anticipates(path)], ids=lambda path: path.stem)
+def test_anticipation_recipe_trains_all_its_stages(path, windows, tmp_path):
+    modality = "labels" if path.stem == "anticipation_labels" else "rgb_features,flow_features,objects"
+    folders = ",".join(str(windows / name) for name in modality.split(","))
+    small = [f"data.shards={folders}", "model.units=4", "epochs=1", "batch_size=16", "data.classes={}", "monitor=val_action_top1"]
+    for stage in recipes.load(path, small):
+        (tmp_path / stage.name).mkdir()
+        train.fit(stage, tmp_path / stage.name, quiet=True)
+    shards = open_sets(folders)
+    outputs = egokeras.load_model(tmp_path / path.stem / "model.keras")(shards.inputs(np.arange(3)))
+    assert outputs["action"].shape == (3, 8, 5) and np.isfinite(outputs["action"]).all()
 
 
 def test_table1_settings_are_overrides(epic_noise, tmp_path):

@@ -202,3 +202,11 @@ def test_a_model_is_saved_whole_or_not_at_all(tmp_path):
     with pytest.raises(OSError):
         train.save(Broken(), tmp_path / "model.keras")
     assert not list(tmp_path.iterdir())
+
+
+def test_flow_is_not_mirrored(recipe, squares, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "open_shards", lambda recipe: squares)
+    monkeypatch.setitem(squares.index, "channels", "flow")
+    flipped = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, augment=Augment(flip=0.5)))
+    with pytest.raises(InputError, match="flip, brightness and contrast mean nothing to optical flow"):
+        train.fit(flipped, tmp_path, quiet=True)

@@ -5,6 +5,8 @@ import json
 
 EXAMPLE = "egokeras describe report_convnet1d"
 TENSORFLOW = True
+FEATURES = (14, 1024)  # RU-LSTM's
+SHAPES = {"objects": (14, 352), "labels": (10, 3)}
 
 
 def add_arguments(parser):
@@ -16,30 +18,31 @@ def add_arguments(parser):
 def run(args):
     from egokeras import recipe
 
-    stages = recipe.load(args.recipe)
-    for change in args.changes:
-        stages = recipe.override(stages, change)
+    stages = recipe.load(args.recipe, args.changes)
     facts = [_facts(stage) for stage in stages]
     print(json.dumps(facts, indent=1) if args.json else "\n\n".join("\n".join(_lines(stage)) for stage in facts))
 
 
 def _facts(stage):
     """Inputs, outputs, parameters and MACs of one stage's student; random weights serve as well as trained ones."""
+    import keras
+
     from egokeras import train
     from egokeras.compress.cost import cost
-    from egokeras.data.shards import Shards
+    from egokeras.data.joined import open_sets
 
-    shards = Shards(stage.data.shards) if stage.data.shards else None
+    shards = open_sets(stage.data.shards) if stage.data.shards else None
     classes = train.class_counts(stage, shards) if shards else _expected_classes(stage)
     model = stage.model
     if hasattr(getattr(model, "backbone", None), "weights"):
         model = dataclasses.replace(model, backbone=dataclasses.replace(model.backbone, weights=None))
-    frames, size = (shards.shape[0], shards.shape[1]) if shards else (model.frames or 20, model.size or 224)
-    built = model.build(classes=classes, frames=frames, size=size)
-    parts = {part.name: _parameters(part) for part in (built.get_layer("backbone"), built.get_layer("head"))}
+    shapes, assumed = (shards.modalities, []) if shards else _expected_shapes(model)
+    built = train.build(model, classes, shapes)
+    parts = {part.name: _parameters(part) for part in built.layers if isinstance(part, keras.Model)}
+    assumed += [] if shards else [f"{count} classes of {head}" for head, count in classes.items() if head not in stage.data.classes]
     return {
         "name": stage.name,
-        "assumed": [] if shards else _assumed(stage, classes, frames, size),
+        "assumed": assumed,
         "inputs": {name: [*tensor.shape[1:], str(tensor.dtype)] for name, tensor in built.input.items()},
         "outputs": {name: list(tensor.shape[1:]) for name, tensor in built.output.items()},
         "parameters": {**parts, "whole": _parameters(built)},
@@ -50,13 +53,16 @@ def _facts(stage):
 def _expected_classes(stage):
     classes = stage.data.classes
     heads = stage.data.heads or tuple(space for space in ("verb", "noun") if space in classes)
-    return {head: classes[head] for head in heads if head in classes} or {"action": 10}
+    return {head: classes[head] for head in heads or classes} or {"action": 10}
 
 
-def _assumed(stage, classes, frames, size):
-    """What only the data can tell, and was assumed."""
-    shape = [f"{frames} frames"] * (stage.model.frames is None) + [f"{size} px"] * (stage.model.size is None)
-    return shape + [f"{count} classes of {head}" for head, count in classes.items() if head not in stage.data.classes]
+def _expected_shapes(model):
+    """Modality to the shape of a clip where there is no data, and what only the data can tell and was assumed."""
+    if hasattr(model, "modalities"):
+        shapes = {modality: SHAPES.get(modality, FEATURES) for modality in model.modalities or ("rgb_features",)}
+        return shapes, [f"{modality} of {' x '.join(map(str, shape))}" for modality, shape in shapes.items()]
+    frames, size = model.frames or 20, model.size or 224
+    return {"rgb": (frames, size, size, 3)}, [f"{frames} frames"] * (model.frames is None) + [f"{size} px"] * (model.size is None)
 
 
 def _parameters(part):

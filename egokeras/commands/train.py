@@ -46,9 +46,7 @@ def run(args):
     name = args.recipe or ("own_clips" if args.videos else "demo")
     if args.videos is None and (args.annotations or args.group):
         raise InputError("--annotations and --group go with --videos FOLDER; for a recipe on other data use `egokeras prepare` first.")
-    stages = recipe.load(name)
-    for change in args.changes:
-        stages = recipe.override(stages, change)
+    stages = recipe.load(name, args.changes)
     for export_name in stages[-1].exports:
         export.load(export_name)  # a misspelt one shows now, not after the training
     for stage in stages:

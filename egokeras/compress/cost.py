@@ -46,13 +46,16 @@ def _layers(layer):
 
 
 def _macs(layer):
-    """Every kernel element meets every position of the output once; a recurrent layer does so at every step of time."""
-    kernels = [weight for weight in layer.weights if len(weight.shape) >= 2]
+    """Every kernel element meets every position of the output once; a recurrent layer does so at every step of time. Looking up is free."""
+    kernels = sum(math.prod(weight.shape) for weight in layer.weights if len(weight.shape) >= 2 and weight.name != "embeddings")
     if not kernels:
         return 0
-    time = layer.input.shape[1] if isinstance(layer, keras.layers.RNN) else 1
-    positions = math.prod(layer.output.shape[:-1])
-    return time * positions * sum(math.prod(kernel.shape) for kernel in kernels)
+    if hasattr(layer, "cell_steps"):  # a recurrent layer of ours
+        return layer.cell_steps * kernels
+    positions = math.prod(keras.tree.flatten(layer.output)[0].shape[:-1])
+    if not isinstance(layer, keras.layers.RNN):
+        return positions * kernels
+    return kernels * (positions if layer.return_sequences else positions * keras.tree.flatten(layer.input)[0].shape[1])
 
 
 def _elements(tensors):

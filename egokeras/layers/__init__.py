@@ -5,6 +5,15 @@ A clip is `(batch, time, height, width, channels)`; a per-frame network sees its
 
 import keras
 
+from egokeras.layers.action_history import DrawTimes, EmbedPastActions, KnownAt
+from egokeras.layers.past_actions import PastActions
+from egokeras.layers.rulstm import RollingLSTM, UnrollingLSTM, WeightedSum
+
+__all__ = [
+    "DrawTimes", "EmbedPastActions", "FoldTime", "KnownAt", "NormalizePixels", "PastActions", "RollingLSTM", "UnfoldTime", "UnrollingLSTM",
+    "WeightedSum",
+]  # fmt: skip
+
 
 @keras.saving.register_keras_serializable(package="egokeras")
 class FoldTime(keras.layers.Layer):

@@ -1,13 +1,16 @@
 """Models as frozen dataclasses with `build()`, and the published ones as plain functions that return a `keras.Model`."""
 
+from egokeras.models.anticipation import RULSTM, AnticipationLSTM, Vocabulary
 from egokeras.models.frame_model import FrameModel
 from egokeras.models.mobilenet_v2 import Backbone, SmallBackbone
 from egokeras.models.resnet3d import ResNet3D
 from egokeras.models.temporal_heads import AverageHead, ConvLSTMHead, ConvNet1DHead, LSTMHead
+from egokeras.protocol import OBSERVATIONS
 
 __all__ = [
-    "AverageHead", "Backbone", "ConvLSTMHead", "ConvNet1DHead", "FrameModel", "LSTMHead", "MobileNetV2Average", "MobileNetV2ConvLSTM",
-    "MobileNetV2ConvNet1D", "MobileNetV2LSTM", "ResNet3D", "ResNet3D18", "ResNet3D34", "ResNet3D50", "SmallBackbone",
+    "RULSTM", "AnticipationLSTM", "AverageHead", "Backbone", "ConvLSTMHead", "ConvNet1DHead", "EncoderDecoderLSTM", "FrameModel",
+    "LSTMHead", "MobileNetV2Average", "MobileNetV2ConvLSTM", "MobileNetV2ConvNet1D", "MobileNetV2LSTM", "ResNet3D", "ResNet3D18",
+    "ResNet3D34", "ResNet3D50", "RollingUnrollingLSTM", "SmallBackbone", "Vocabulary",
 ]  # fmt: skip
 
 
@@ -56,6 +59,27 @@ def ResNet3D34(classes, *, frames=16, size=112, shortcut="B"):
 def ResNet3D50(classes, *, frames=16, size=112, shortcut="B"):
     """3D ResNet-50, `features` `(batch, 2048)`; arguments as for `ResNet3D18`."""
     return ResNet3D(depth=50, shortcut=shortcut).build(classes=_by_space(classes), frames=frames, size=size)
+
+
+def EncoderDecoderLSTM(classes, features, *, units=1024, dropout=0.8):
+    """The LSTM baseline of anticipation: 14 observations of each modality -> logits by label space `(batch, 8, classes)`.
+
+    Args:
+        classes: a number (one label space, `action`) or a mapping such as `{"verb": 97, "noun": 300}`.
+        features: modality to number of features, or to shape: `{"rgb_features": 1024, "labels": (10, 3)}`.
+        units, dropout: see `AnticipationLSTM`.
+    """
+    return AnticipationLSTM(units=units, dropout=dropout).build(classes=_by_space(classes), shapes=_observed(features))
+
+
+def RollingUnrollingLSTM(classes, features, *, units=1024, dropout=0.8, completion=False, fusion="matt"):
+    """RU-LSTM; `classes` and `features` as for `EncoderDecoderLSTM`, the others see `RULSTM`."""
+    model = RULSTM(units=units, dropout=dropout, completion=completion, fusion=fusion)
+    return model.build(classes=_by_space(classes), shapes=_observed(features))
+
+
+def _observed(features):
+    return {modality: (OBSERVATIONS, shape) if isinstance(shape, int) else shape for modality, shape in features.items()}
 
 
 def _build(classes, frames, size, backbone, head):
