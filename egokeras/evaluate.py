@@ -1,7 +1,8 @@
 """Score a student on held-out clips: top-1/3/5 of every head and of actions, beside chance and the majority baseline.
 
 The majority baseline ranks the classes by how often they occur in training, whatever the clip shows: a model that does not beat
-it has learnt nothing from the pictures.
+it has learnt nothing from the pictures. A set of observations before actions is scored at all eight anticipation times, beside the
+first-order Markov baseline too; where one prediction is asked for, it is the one at 1 s.
 """
 
 import dataclasses
@@ -10,21 +11,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from egokeras import anticipation_scores as anticipation
 from egokeras.errors import InputError
 from egokeras.files import atomic, write_json
-from egokeras.progress import track
-from egokeras.scores import (
-    KS,
-    Place,
-    action_place,
-    bounds,
-    interval,
-    majority_place,
-    pair,
-    place,
-    tail_classes,
-    wilson,
-)
+from egokeras.inference import discarded, pairs, predict_logits, predict_over_time
+from egokeras.markov import markov_place
+from egokeras.scores import KS, Place, action_place, bounds, interval, majority_place, pair, place, tail_classes, wilson
 
 DECIMALS = 4
 
@@ -75,48 +67,53 @@ def evaluate(model, shards, split="validation", train_split="train", batch_size=
 
 
 def evaluate_rows(model, shards, rows, train_rows, batch_size=16):
-    """Like `evaluate`, for the clips `rows` against the training clips `train_rows`, as a fold gives them."""
+    """Like `evaluate`, for the clips `rows` against the training clips `train_rows`, as a fold gives them.
+
+    Of observations, the logits are those at 1 s (verb and noun as log-probabilities that follow from the actions, unless the model has
+    heads for them); `above_<head>` and `tied_<head>` (clips, times) say where the label stands at each time, see `scores.Place`, and the
+    metrics have an entry `anticipation`, see `anticipation_scores.summary`.
+    """
     if not len(rows):
         raise InputError(f"{shards.path}: no clip to evaluate in the split; choose another with --split.")
-    logits = predict_logits(model, shards, rows, batch_size)
+    places: dict[str, Place] = {}
+    if "observations" in shards.index:
+        logits, places = predict_over_time(model, shards, rows, batch_size)
+    else:
+        logits = predict_logits(model, shards, rows, batch_size)
     predictions = {"uid": shards.clips["uid"][rows], "video": shards.clips["video"][rows]}
     train_labels = {head: shards.labels(head, train_rows) for head in logits}
     for head, values in logits.items():
         known = train_labels[head][train_labels[head] >= 0]
         predictions |= {f"logits_{head}": values, f"label_{head}": shards.labels(head, rows)}
         predictions[f"training_{head}"] = np.bincount(known, minlength=values.shape[1])
-    training = Training(labels=train_labels, groups=shards.clips["group"][train_rows])
-    return score(predictions, training, shards.clips["group"][rows]), predictions
+    for head, found in places.items():
+        predictions |= {f"above_{head}": found.above, f"tied_{head}": found.tied}
+    training, groups = Training(labels=train_labels, groups=shards.clips["group"][train_rows]), shards.clips["group"][rows]
+    metrics = score(predictions, training, groups)
+    if places:
+        metrics["anticipation"] = _over_time(shards, places, (rows, train_rows), (predictions, training, groups))
+    return metrics, predictions
 
 
-def predict_logits(model, shards, rows, batch_size=16):
-    """Logits of every head that is a label space of `shards`: head to (clips, classes) float32.
-
-    Raises:
-        InputError: a head has other classes than the shards, no head fits, or logits are not finite.
-    """
-    parts = []
-    for at in track(range(0, len(rows), batch_size), "evaluate", unit="batches"):
-        batch = rows[at : at + batch_size]
-        outputs = model.predict_on_batch({shards.modality: shards.read(batch)})
-        outputs = {head: np.asarray(values, np.float32) for head, values in outputs.items() if head in shards.classes}
-        _check(outputs, shards, batch)
-        parts.append(outputs)
-    return {head: np.concatenate([part[head] for part in parts]) for head in parts[0]}
-
-
-def _check(outputs, shards, rows):
-    if not outputs:
-        raise InputError(f"{shards.path}: the model has no head for any of its labels ({', '.join(shards.classes)}).")
-    for head, values in outputs.items():
-        classes = len(shards.classes[head])
-        if values.shape[1] != classes:
-            found = f"{classes} classes of {head}, but the model has {values.shape[1]}"
-            raise InputError(f"{shards.path}: {found}; use the shards of its training.")
-        broken = ~np.isfinite(values).all(axis=1)
-        if broken.any():
-            uid = shards.clips["uid"][rows][broken][0]
-            raise InputError(f"the model's {head} logits for clip {uid} are not finite; train again with a lower learning rate.")
+def _over_time(shards, places, chosen, scored):
+    """The entry `anticipation` of the metrics; `chosen` are the rows to judge and to train on, `scored` the arguments of `score`."""
+    (rows, train_rows), (predictions, training, _) = chosen, scored
+    known = {head: labels[labels >= 0] for head, labels in training.labels.items() if (labels >= 0).any()}
+    heads = {}
+    for head, found in places.items():
+        labels, classes = predictions[f"label_{head}"], len(shards.classes[head])
+        judged = np.flatnonzero(labels >= 0)
+        rankings = {"model": found.of(judged)}
+        if head in known:
+            whole, moment = shards.labels(head, np.arange(len(shards))), shards.index["observations"].get("known", "start")
+            rankings["markov"] = markov_place(shards.clips, whole, rows[judged], train_rows, classes, moment)
+            rankings["majority"] = anticipation.majority(known[head], labels[judged], classes)
+        if len(judged):
+            heads[head] = anticipation.Head(rows=judged, labels=labels[judged], classes=classes, places=rankings)
+    sizes = {head: len(names) for head, names in shards.classes.items()}
+    many = anticipation.many_shot_masks({head: known[head] for head in heads if head in known}, pairs(shards), sizes)
+    summary = anticipation.summary(heads, predictions["video"], _subsets(heads, *scored), many)
+    return {**summary, "discarded": len(discarded(shards, rows))}
 
 
 def score(predictions, training, groups):
@@ -133,19 +130,28 @@ def score(predictions, training, groups):
     """
     videos = predictions["video"]
     heads = _heads(predictions, training)
-    unseen = (groups != "") & ~np.isin(groups, training.groups)
-    subsets = {}
-    if 0 < unseen.sum() < len(unseen):
-        subsets["unseen"] = _results(heads, dict.fromkeys(heads, unseen), videos)
-    if "verb" in heads and "noun" in heads and heads["verb"].majority:
-        subsets["tail"] = _results(heads, _tail(predictions, training), videos)
+    subsets = {name: _results(heads, masks, videos) for name, masks in _subsets(heads, predictions, training, groups).items()}
     whole = _results(heads, dict.fromkeys(heads, np.ones(len(videos), bool)), videos)
     return {
         "clips": len(videos),
-        "unseen_clips": int(unseen.sum()),
+        "unseen_clips": int(_unseen(training, groups).sum()),
         "heads": whole,
         "subsets": {name: results for name, results in subsets.items() if results},
     }
+
+
+def _unseen(training, groups):
+    return (groups != "") & ~np.isin(groups, training.groups)
+
+
+def _subsets(heads, predictions, training, groups):
+    """Subset to masks of clips by head: `unseen` groups where there are seen ones too, `tail` where there are verbs and nouns."""
+    unseen, subsets = _unseen(training, groups), {}
+    if 0 < unseen.sum() < len(unseen):
+        subsets["unseen"] = dict.fromkeys(heads, unseen)
+    if "verb" in heads and "noun" in heads and (training.labels["verb"] >= 0).any():
+        subsets["tail"] = _tail(predictions, training)
+    return subsets
 
 
 def _heads(predictions, training):
@@ -227,6 +233,44 @@ def summarise_folds(folds):
         if all("majority" in result for result in results):
             summary[head]["majority"] = float(np.mean([result["majority"]["top1"] for result in results]))
     return summary
+
+
+BOUNDS = (("top1", "low", "high"), ("top5", "top5_low", "top5_high"))  # a score, and the keys of its bounds
+
+
+def average(runs):
+    """The mean of the metrics of several runs: the splits of a dataset (EGTEA), or seeds.
+
+    Every number that all runs have becomes its mean; bounds become those of a 95% t-interval over the runs.
+
+    Args:
+        runs: contents of `metrics.json`.
+    """
+    return {**_average(runs), "runs": len(runs)}
+
+
+def _average(values):
+    first = values[0]
+    if all(isinstance(value, dict) for value in values):
+        found = {key: _average([value[key] for value in values]) for key in first if all(key in value for value in values)}
+        for score, low, high in BOUNDS:
+            if score in found and low in found:
+                found[low], found[high] = _interval([value[score] for value in values])
+        return found
+    if all(isinstance(value, list) and len(value) == len(first) for value in values):
+        return [_average(list(parts)) for parts in zip(*values, strict=True)]
+    if all(isinstance(value, int | float) for value in values):
+        mean = float(np.mean(values))
+        return round(mean) if all(isinstance(value, int) for value in values) else round(mean, DECIMALS)
+    return ", ".join(dict.fromkeys(map(str, values)))
+
+
+def _interval(values):
+    """Bounds over runs of one score in percent, or of a list of scores."""
+    if isinstance(values[0], list):
+        return tuple(map(list, zip(*map(_interval, map(list, zip(*values, strict=True))), strict=True)))
+    _, low, high = interval(values)
+    return round(max(0.0, low), DECIMALS), round(min(100.0, high), DECIMALS)
 
 
 def joined(predictions, besides):

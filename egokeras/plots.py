@@ -10,6 +10,7 @@ ACCENT, QUIET = "#3b82f6", "#9aa4b2"
 INK = "#010203"  # stands for the page's text colour in an SVG
 MOST_NAMES = 40  # classes whose names still fit beside a picture
 MOST_NUMBERS = 15  # classes whose counts still fit into the cells
+MOST_CLASSES = 1000  # classes of a confusion matrix; EPIC-KITCHENS-100 has 3,806 actions
 LONGEST_NAME = 22
 
 
@@ -41,9 +42,11 @@ def _plain(figure):
 
 def png(figure):
     """The figure as PNG bytes on white."""
+    from matplotlib.colors import to_hex
+
     _plain(figure)
     for text in figure.findobj(lambda artist: hasattr(artist, "get_color")):
-        if text.get_color() == INK:
+        if to_hex(text.get_color()) == INK:  # a legend's is an array
             text.set_color("black")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130, facecolor="white")
@@ -84,6 +87,30 @@ def curve(epochs, lines):
         )
     axis.set_xlabel("epoch")
     axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.grid(axis="y", color=QUIET, alpha=0.25, linewidth=0.6)
+    if len(lines) > 1:
+        _legend(axis)
+    return figure
+
+
+def over_time(times, lines, bounds=None):
+    """Scores over the time that is left before the action, which runs to the right.
+
+    Args:
+        times: (times,) seconds before the action, the longest first.
+        lines: name to values (times,) in percent; the first is drawn strong, the others quiet.
+        bounds: lower and upper bounds (times,) of the first, or None.
+    """
+    figure, axis = _figure(3.4, 2.4)
+    if bounds is not None:
+        axis.fill_between(times, *bounds, color=ACCENT, alpha=0.15, linewidth=0)
+    styles = [(ACCENT, "-", 1.8), (QUIET, "--", 1.4), (QUIET, ":", 1.4), (QUIET, "-.", 1.4)]
+    for (name, values), (colour, style, width) in zip(lines.items(), styles, strict=False):
+        marker = "o" if colour == ACCENT else None
+        axis.plot(times, values, style, color=colour, linewidth=width, label=name, marker=marker, markersize=3)
+    axis.set(xlabel="seconds before the action", ylabel="top-5, %", ylim=(0, None))
+    axis.set_xlim(max(times) + 0.05, 0)
+    axis.set_xticks(np.arange(0, max(times) + 0.25, 0.5))
     axis.grid(axis="y", color=QUIET, alpha=0.25, linewidth=0.6)
     if len(lines) > 1:
         _legend(axis)

@@ -15,7 +15,7 @@ CLASSES = {"verb": ("take", "put", "wash"), "noun": ("cup", "plate", "fork", "pa
 class FakeShards:
     """Ten training clips of participant A and six held-out ones, half of an unseen B; a clip's one number is its row."""
 
-    path, modality, splits, classes = "shards", "rgb", ("train", "validation", "empty"), CLASSES
+    path, index, splits, classes = "shards", {}, ("train", "validation", "empty"), CLASSES
 
     def __init__(self):
         rows = np.arange(16)
@@ -33,8 +33,8 @@ class FakeShards:
     def labels(self, space, rows):
         return self._labels[space][rows]
 
-    def read(self, rows):
-        return np.asarray(rows)
+    def inputs(self, rows):
+        return {"rgb": np.asarray(rows)}
 
 
 class FakeModel:
@@ -148,6 +148,125 @@ def test_folds_are_summarised_with_an_interval():
     assert summary["high"] <= 100
     equal = evaluate.summarise_folds([{"heads": {"action": {"top1": 100.0, "clips": 4}}}] * 4)["action"]
     assert equal["low"] == pytest.approx(100 * 16 / (16 + 1.96**2), abs=0.1) and equal["high"] == 100  # Wilson's, for 16 of 16
+
+
+@pytest.fixture
+def past(observations, tmp_path):
+    """A set of observations whose first number is the row, and the rows to judge and to train on."""
+    segments = observations.segments()
+    windows = np.zeros((len(segments), 14, 2), np.float16)
+    windows[..., 0] = np.arange(len(segments))[:, None]
+    shards = observations.write(tmp_path / "past", windows, segments)
+    return shards, shards.rows("validation"), shards.rows("train")
+
+
+class Oracle:
+    """Sure of the action that is to come from 1 s before it on; before that, always of action 3."""
+
+    def __init__(self, shards):
+        self.shards, self.input = shards, {"rgb_features": None}
+
+    def predict_on_batch(self, inputs):
+        rows = inputs["rgb_features"][:, 0, 0].astype(int)
+        logits = np.tile(np.array([0, 1, 2, 3, 0.5], "float32"), (len(rows), 8, 1))
+        logits[:, 4:] = 4 * np.eye(5, dtype="float32")[self.shards.labels("action", rows)][:, None]
+        return {"action": logits, "attention": np.zeros((len(rows), 8, 3))}
+
+
+def test_anticipation_is_scored_at_every_time_and_elsewhere_at_one_second(past):
+    shards, rows, train_rows = past
+    metrics, predictions = evaluate.evaluate_rows(Oracle(shards), shards, rows, train_rows, batch_size=7)
+    labels = shards.labels("action", rows)
+    assert {head: result["top1"] for head, result in metrics["heads"].items()} == {"action": 100, "verb": 100, "noun": 100}
+    found = metrics["anticipation"]
+    early = pytest.approx(100 * np.mean(labels == 3), abs=1e-3)
+    assert found["heads"]["action"]["top1"] == [early] * 4 + [100] * 4
+    assert found["heads"]["action"]["majority"]["top1"] == pytest.approx(metrics["heads"]["action"]["majority"]["top1"], abs=1e-3)
+    assert found["time_to_action"]["verb"]["model"] == 2  # three verbs are all among the best five
+    assert found["discarded"] == np.count_nonzero(np.isin(shards.clips["video"][shards.rows("discarded")], shards.clips["video"][rows]))
+    assert found["discarded"] > 0
+    for head, result in metrics["heads"].items():
+        at = found["heads"][head]
+        assert (at["top1"][4], at["top5"][4]) == (result["top1"], result["top5"])
+        assert predictions[f"logits_{head}"].shape == (len(rows), len(shards.classes[head]))
+        assert predictions[f"above_{head}"].shape == predictions[f"tied_{head}"].shape == (len(rows), 8)
+    np.testing.assert_array_equal(predictions["above_action"][:, 5], 0)
+    assert json.loads(json.dumps(metrics)) == metrics
+
+
+def test_what_follows_is_learnt_from_the_training_videos_alone(past):
+    """The baseline of the metrics is that of `markov`: discarded segments are history, the judged ones are not counted."""
+    from egokeras.markov import markov_place
+
+    shards, rows, train_rows = past
+    metrics, _ = evaluate.evaluate_rows(Oracle(shards), shards, rows, train_rows)
+    found = {head: result["markov"]["top1"] for head, result in metrics["anticipation"]["heads"].items()}
+    for head, names in shards.classes.items():
+        expected = markov_place(shards.clips, shards.clips[f"label_{head}"], rows, train_rows, len(names))
+        assert found[head] == pytest.approx((100 * expected.hits(1).mean(axis=0)).tolist(), abs=1e-3)
+    assert found["action"][0] > metrics["heads"]["action"]["majority"]["top1"] + 20  # the next action follows in 4 of 5 cases
+
+
+def test_recall_of_subsets_is_that_of_their_clips(past, monkeypatch):
+    monkeypatch.setattr(evaluate.anticipation, "K", 2)  # five actions are all among the best five
+    shards, rows, train_rows = past
+    train_rows = train_rows[shards.clips["group"][train_rows] != "P0"]
+    metrics, predictions = evaluate.evaluate_rows(Oracle(shards), shards, rows, train_rows)
+    recall5 = metrics["anticipation"]["recall5"]
+    assert {"overall", "unseen"} <= set(recall5)
+    assert "many_shot" not in recall5  # no class has more than 100 training clips
+    later = shards.clips["group"][rows] == "P0"
+    labels, hits = predictions["label_action"][later], predictions["above_action"][later] < 2
+    classes = np.unique(labels)
+    assert recall5["unseen"]["action"]["classes"] == len(classes)
+    expected = 100 * np.mean([hits[labels == name, 0].mean() for name in classes])
+    assert recall5["unseen"]["action"]["model"] == pytest.approx([expected] * 4 + [100] * 4)
+    assert expected < 50
+
+
+def test_observations_without_labels_or_training_give_what_there_is(past):
+    shards, rows, _ = past
+    metrics, _ = evaluate.evaluate_rows(Oracle(shards), shards, rows, rows[:0])
+    assert set(metrics["anticipation"]["time_to_action"]["action"]) == {"model"}
+    for space in shards.classes:
+        shards.clips[f"label_{space}"][rows] = -1
+    model = types.SimpleNamespace(predict_on_batch=lambda inputs: {"action": np.zeros((len(inputs["rgb_features"]), 8, 5))})
+    metrics, predictions = evaluate.evaluate_rows(model, shards, rows, rows[:0])
+    assert metrics["heads"] == metrics["anticipation"]["heads"] == metrics["anticipation"]["recall5"] == {}
+    assert (predictions["above_action"] == 5).all()
+
+
+def test_a_model_of_other_times_is_refused(past):
+    shards, rows, train_rows = past
+    model = types.SimpleNamespace(predict_on_batch=lambda inputs: {"action": np.zeros((len(inputs["rgb_features"]), 5))})
+    with pytest.raises(InputError, match=r"action of shape \(5,\); to anticipate it must give logits at 8 times"):
+        evaluate.evaluate_rows(model, shards, rows, train_rows)
+
+
+def test_average_of_runs_has_intervals_over_runs():
+    runs = [
+        {
+            "split": f"validation{number}",
+            "clips": clips,
+            "heads": {"action": {"top1": top1, "low": 0.0, "high": 99.0, "chance": {"top1": 1.0}}},
+            "anticipation": {"heads": {"action": {"top5": [top1, 50.0], "top5_low": [0.0, 0.0], "top5_high": [9.0, 9.0]}}},
+        }
+        for number, (clips, top1) in enumerate([(2022, 10.0), (2022, 12.0), (2021, 14.0)], 1)
+    ]
+    runs[0]["subsets"] = {}
+    found = evaluate.average(runs)
+    assert (found["split"], found["clips"], found["runs"]) == ("validation1, validation2, validation3", 2022, 3)
+    half = 4.3027 * 2 / 3**0.5  # Student's t with 2 degrees of freedom
+    assert found["heads"]["action"] == {
+        "top1": 12,
+        "low": pytest.approx(12 - half, abs=1e-3),
+        "high": pytest.approx(12 + half, abs=1e-3),
+        "chance": {"top1": 1},
+    }
+    over_time = found["anticipation"]["heads"]["action"]
+    assert over_time["top5"] == [12, 50]
+    assert over_time["top5_low"] == [pytest.approx(12 - half, abs=1e-3), 50]
+    assert "subsets" not in found
 
 
 def test_written_files_read_back(tmp_path, shards):

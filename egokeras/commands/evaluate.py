@@ -8,7 +8,8 @@ TENSORFLOW = True
 
 
 def add_arguments(parser):
-    parser.add_argument("folder", metavar="RUN", help="a run folder with model.keras")
+    parser.add_argument("folders", metavar="RUN", nargs="+", help="a run folder with model.keras; with --mean, several")
+    parser.add_argument("--mean", action="store_true", help="average the scores that the runs have, such as those of EGTEA's three splits")
     parser.add_argument("--data", metavar="SHARDS", help="shards to evaluate on (default: those of the run)")
     parser.add_argument("--split", help="held-out split (default: the clips that the run was validated on)")
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="clips at once (default: 16)")
@@ -21,24 +22,36 @@ def add_arguments(parser):
         metavar=("PT", "TL", "TD"),
         help="levels declared in the submission: pretraining, training labels, training data, 0 to 5 each (default: 1 3 3)",
     )
-    parser.add_argument("--confusion", metavar="FOLDER", help="also write a confusion matrix per head as PNG")
+    parser.add_argument(
+        "--confusion", metavar="FOLDER", help="also write a confusion matrix per head as PNG, to anticipate also top-5 over time"
+    )
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
     parser.add_argument("--cpu", action="store_true", help="use the CPU although there is a GPU")
 
 
 def run(args):
     import egokeras
-    from egokeras.data.shards import Shards
+    from egokeras import submission
+    from egokeras.data.joined import open_sets
+    from egokeras.errors import InputError
     from egokeras.evaluate import evaluate_rows
     from egokeras.files import read_json
     from egokeras.recipe import Data
 
     _check(args)
-    folder = pathlib.Path(args.folder)
+    if args.mean:
+        _say(args, _mean(args.folders))
+        return
+    folder = pathlib.Path(args.folders[0])
     recipe = read_json(folder / "recipe.json")
     data = Data.of_run(recipe)
-    shards = Shards(args.data or data.shards)
+    shards = open_sets(args.data or data.shards)
     own = shards.sha256 == recipe.get("data_sha256")
+    trained_on, given = recipe.get("channels", "RGB"), shards.index.get("channels")
+    if given is not None and given != trained_on:
+        raise InputError(f"{shards.path} has {given} pictures, the run was trained on {trained_on}; give data of that kind.")
+    if args.submission:
+        submission.check_name(args.submission, *(len(shards.classes.get(space, ())) for space in ("verb", "noun")))
     model = egokeras.load_model(folder / "model.keras")
     shards.check_fits(model, read_json(folder / "classes.json"))
     train_rows, rows = _rows(data, shards, args.split, own)
@@ -46,11 +59,29 @@ def run(args):
     metrics = {"split": args.split or (data.held_out if own else data.validation), **metrics}
     if own:
         _keep(folder, metrics, predictions, replace=args.split is None)
-    print(json.dumps(metrics, indent=1) if args.json else "\n".join(lines(metrics)))
+    _say(args, metrics)
     if args.submission:
-        _submit(args, predictions)
+        _submit(args, predictions, shards, rows)
     if args.confusion:
-        _draw(pathlib.Path(args.confusion), predictions, shards.classes)
+        _draw(pathlib.Path(args.confusion), predictions, shards.classes, metrics.get("anticipation", {}))
+
+
+def _say(args, metrics):
+    print(json.dumps(metrics, indent=1) if args.json else "\n".join(lines(metrics)))
+
+
+def _mean(folders):
+    """The mean of what the runs' `metrics.json` say."""
+    from egokeras.errors import InputError
+    from egokeras.evaluate import average
+    from egokeras.files import read_json
+
+    files = [pathlib.Path(folder) / "metrics.json" for folder in folders]
+    found = [read_json(file) for file in files]
+    for file, metrics in zip(files, found, strict=True):
+        if not isinstance(metrics, dict) or not {"split", "clips", "heads", "subsets"} <= set(metrics):
+            raise InputError(f"{file} is not the scores of a run; run `egokeras evaluate {file.parent}` again.")
+    return average(found)
 
 
 def _rows(data, shards, split, own):
@@ -66,6 +97,10 @@ def _check(args):
     from egokeras import submission
     from egokeras.errors import InputError
 
+    if args.mean and (len(args.folders) < 2 or args.submission or args.confusion or args.data or args.split):
+        raise InputError("--mean takes two or more runs that have their scores, and no --data, --split, --submission or --confusion.")
+    if len(args.folders) > 1 and not args.mean:
+        raise InputError(f"{len(args.folders)} runs are given; evaluate one at a time, then average their scores with --mean.")
     if args.batch_size < 1:
         raise InputError(f"--batch-size is {args.batch_size}; give at least 1.")
     if args.submission:
@@ -91,7 +126,8 @@ def _keep(run_dir, metrics, predictions, replace):
 
 def lines(metrics):
     """The metrics as lines of a table."""
-    yield f"{metrics['split']}: {metrics['clips']} clips" + _unseen(metrics)
+    mean = f"mean of {metrics['runs']} runs, intervals over runs; " if "runs" in metrics else ""
+    yield f"{mean}{metrics['split']}: {metrics['clips']} clips" + _unseen(metrics)
     if not metrics["heads"]:
         yield "no labels in this split: logits only"
         return
@@ -99,6 +135,8 @@ def lines(metrics):
     for name, heads in metrics["subsets"].items():
         yield f"\n{name} {'groups' if name == 'unseen' else 'classes'}"
         yield from _block(heads)
+    if metrics.get("anticipation", {}).get("heads"):
+        yield from _over_time(metrics["anticipation"])
     for head, fold in metrics.get("folds", {}).items():
         majority = f", majority {fold['majority']:.1f}" if "majority" in fold else ""
         yield f"\n{head} over {len(fold['per_fold'])} grouped folds: {fold['top1']:.1f} ({fold['low']:.1f} to {fold['high']:.1f}){majority}"
@@ -125,12 +163,51 @@ def _others(result):
     return f"{result['top3']:8.2f}{result['top5']:8.2f}"
 
 
-def _submit(args, predictions):
+def _over_time(found):
+    """Top-5 at every anticipation time, mean top-5 recall at 1 s, time to action."""
+    times = found["times"]
+    yield f"\nabove: 1 s before the action; top-5 over seconds before it ({found['discarded']} segments without observations left out)"
+    yield f"  {'head':<14}{'':<10}" + "".join(f"{time:7.2f}" for time in times)
+    for head, result in found["heads"].items():
+        for number, (name, scores) in enumerate({"model": result, **_baselines(result)}.items()):
+            yield f"  {'' if number else head:<14}{name:<10}" + "".join(f"{value:7.2f}" for value in _at_all(scores["top5"], times))
+    yield from _recalls(found["recall5"], times.index(1.0))
+    yield "\nseconds before the action at which it is first among the best 5, 0 if never"
+    for head, ranked in found["time_to_action"].items():
+        yield f"  {head:<14}" + ", ".join(f"{name} {seconds:.2f}" for name, seconds in ranked.items())
+
+
+def _baselines(result):
+    return {name: result[name] for name in ("markov", "majority", "chance") if name in result}
+
+
+def _at_all(values, times):
+    """One number that holds at all times, as often as there are times."""
+    return values if isinstance(values, list) else [values] * len(times)
+
+
+def _recalls(recall5, at):
+    """A line per subset, head and ranking."""
+    yield f"\nmean top-5 recall at 1 s{'':<10}{'classes':>8}{'model':>8}{'markov':>8}{'majority':>10}"
+    for subset, heads in recall5.items():
+        for number, (head, result) in enumerate(heads.items()):
+            values = (_at_all(result[name], range(at + 1))[at] if name in result else None for name in ("model", "markov", "majority"))
+            cells = ("-" if value is None else f"{value:.2f}" for value in values)
+            model, markov, majority = cells
+            yield f"  {'' if number else subset:<18}{head:<14}{result['classes']:>8}{model:>8}{markov:>8}{majority:>10}"
+
+
+def _submit(args, predictions, shards, rows):
     import sys
 
     from egokeras import submission
+    from egokeras.inference import discarded, pairs
 
-    submission.write(args.submission, predictions, submission.Supervision(**_levels(args)))
+    anticipated = {}
+    if "observations" in shards.index:
+        unobserved = shards.clips["uid"][discarded(shards, rows)]
+        anticipated = {"challenge": "action_anticipation", "actions": pairs(shards), "unobserved": unobserved}
+    submission.write(args.submission, predictions, submission.Supervision(**_levels(args)), **anticipated)
     declared = "-".join(map(str, args.supervision))
     print(f"wrote {args.submission}, declared as SLS-{declared}; change it with --supervision", file=sys.stderr)
 
@@ -139,14 +216,21 @@ def _levels(args):
     return dict(zip(("pretraining", "labels", "data"), args.supervision, strict=True))
 
 
-def _draw(folder, predictions, classes):
+def _draw(folder, predictions, classes, over_time):
     from egokeras import plots
     from egokeras.files import atomic
+    from egokeras.report.anticipation import drawing
     from egokeras.scores import confusion, heads
 
-    folder.mkdir(parents=True, exist_ok=True)
+    drawings = {}
     for head in heads(predictions):
         labels, logits = predictions[f"label_{head}"], predictions[f"logits_{head}"]
-        matrix = confusion(labels[labels >= 0], logits[labels >= 0].argmax(axis=1), logits.shape[1])
-        with atomic(folder / f"confusion_{head}.png") as file:
-            file.write(plots.png(plots.confusion(matrix, classes[head])))
+        if logits.shape[1] <= plots.MOST_CLASSES:
+            matrix = confusion(labels[labels >= 0], logits[labels >= 0].argmax(axis=1), logits.shape[1])
+            drawings[f"confusion_{head}"] = plots.confusion(matrix, classes[head])
+    for head, result in over_time.get("heads", {}).items():
+        drawings[f"over_time_{head}"] = drawing(result, over_time["times"])
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in drawings.items():
+        with atomic(folder / f"{name}.png") as file:
+            file.write(plots.png(figure))

@@ -13,10 +13,11 @@ import zlib
 
 import numpy as np
 
-from egokeras.data.shards import Shards
+from egokeras.data.clip_table import ClipTable
+from egokeras.data.joined import open_sets
 from egokeras.errors import InputError
 from egokeras.files import atomic, read_json
-from egokeras.report import film, page, sections
+from egokeras.report import anticipation, film, page, sections
 
 NAME = "report.html"
 LARGEST = 2_000_000
@@ -49,7 +50,7 @@ class Run:
     train_predictions: dict
     exports: list
     latency: dict
-    shards: Shards | None
+    shards: ClipTable | None
 
 
 def write(folder):
@@ -80,18 +81,26 @@ def load(folder):
     if not (folder / "recipe.json").is_file():
         raise InputError(f"{folder} is not a run folder: it has no recipe.json; give the folder that `egokeras train` printed.")
     recipe = read_json(folder / "recipe.json")
+    shards, predictions = _shards(recipe), _arrays(folder / "predictions.npz")
     return Run(
         folder=folder,
         recipe=recipe,
         metrics=_json(folder / "metrics.json"),
         history=_history(folder / "history.csv"),
-        classes=_json(folder / "classes.json"),
-        predictions=_arrays(folder / "predictions.npz"),
+        classes=_classes(_json(folder / "classes.json"), predictions, shards),
+        predictions=predictions,
         train_predictions=_arrays(folder / "train_predictions.npz"),
         exports=[read_json(path) for path in sorted(folder.glob("exports/*/artifact.json")) if path.is_file()],
         latency=_json(folder / "latency.json"),
-        shards=_shards(recipe),
+        shards=shards,
     )
+
+
+def _classes(learnt, predictions, shards):
+    """Class names of the heads that were learnt, and of those that follow from them, by number where the data cannot be read."""
+    sizes = {name.removeprefix("logits_"): values.shape[1] for name, values in predictions.items() if name.startswith("logits_")}
+    follow = {head: tuple(map(str, range(size))) for head, size in sizes.items()}
+    return {**follow, **({} if shards is None else shards.classes), **learnt}
 
 
 def _json(path):
@@ -132,7 +141,7 @@ def _number(cell):
 def _shards(recipe):
     """The run's data if it still lies where it was; a page must not fail because it moved."""
     try:
-        return Shards(recipe["data"]["shards"])
+        return open_sets(recipe["data"]["shards"])
     except (InputError, KeyError, TypeError):
         return None
 
@@ -140,13 +149,15 @@ def _shards(recipe):
 def render(run, clips):
     """The page as a string, with at most `clips` pictures in each list of clips."""
     head = run.predictions, run.classes
+    over_time = run.metrics.get("anticipation")
+    when = ", 1 s before the action" if over_time else ""
     parts = [
-        ("scores", "Scores on held-out clips", sections.scores(run.metrics, run.folder)),
+        ("scores", f"Scores on held-out clips{when}", sections.scores(run.metrics, run.folder)),
+        *([("anticipation", "Accuracy over anticipation time", anticipation.section(over_time))] if over_time else ()),
         ("export", "Exported files", sections.export(run.exports, run.latency, run.folder)),
         ("training", "Training", sections.training(run.history)),
         ("classes", "Classes and what they are mistaken for", sections.confusions(*head)),
-        ("clips", "Clips and predictions", film.clips(*head, run.shards, clips)),
-        ("labels", "Labels worth checking", film.labels(run.predictions, run.train_predictions, run.classes, run.shards, clips)),
+        *(() if over_time else _clips(run, clips)),
         ("data", "The data", sections.data(*head, run.shards)),
         ("recipe", "Recipe", [page.details("The resolved recipe", page.pre(json.dumps(run.recipe, indent=1, ensure_ascii=False)))]),
     ]
@@ -154,3 +165,10 @@ def render(run, clips):
     links = page.navigation([(anchor, anchor.capitalize()) for anchor, _, _ in parts])
     top = sections.top(name, run.metrics, run.exports, run.latency)
     return page.document(f"{name} · egokeras", *top, links, *(page.section(anchor, title, *content) for anchor, title, content in parts))
+
+
+def _clips(run, clips):
+    """The sections that show clips; before an action there is nothing to see of it, and a sure prediction says nothing of its label."""
+    labels = film.labels(run.predictions, run.train_predictions, run.classes, run.shards, clips)
+    yield "clips", "Clips and predictions", film.clips(run.predictions, run.classes, run.shards, clips)
+    yield "labels", "Labels worth checking", labels

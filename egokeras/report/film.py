@@ -43,9 +43,9 @@ def _clip(predictions, row, classes, shards):
 def _picture(shards, uid):
     """The film strip of a clip, or nothing where the shards are not pixels or do not have it."""
     rows = np.flatnonzero(shards.clips["uid"] == uid) if shards is not None else ()
-    if not len(rows) or shards.modality != "rgb":
+    if not len(rows) or "rgb" not in shards.modalities:
         return ""
-    jpeg, width, height = strip(shards.read(rows[:1])[0])
+    jpeg, width, height = strip(shards.inputs(rows[:1])["rgb"][0])
     return page.picture(jpeg, width, height, f"frames of clip {uid}")
 
 

@@ -2,12 +2,13 @@
 
 import collections
 import csv
+import pathlib
 import shlex
 
 import numpy as np
 
 from egokeras import plots
-from egokeras.report import page
+from egokeras.report import anticipation, page
 from egokeras.scores import confusion, heads
 
 CONFUSED_PAIRS = 12
@@ -32,6 +33,8 @@ def _summary(metrics):
     results = metrics.get("heads", {})
     if not results:
         return "This run has no scores yet."
+    if "anticipation" in metrics:
+        return anticipation.sentence(metrics["anticipation"], metrics["clips"])
     said = f"Top-1 on {metrics['clips']:,} held-out clips: " + _list([f"{head} {result['top1']:.1f}%" for head, result in results.items()])
     level = [head for head, result in results.items() if result["low"] <= _majority(result)]
     if level:
@@ -48,15 +51,19 @@ def _list(words):
 
 
 def _tiles(metrics, exports, latency):
-    for head, result in metrics.get("heads", {}).items():
-        baseline = "majority" if "majority" in result else "chance"
-        yield page.tile(f"{result['top1']:.1f}%", f"{head} top-1", f"{baseline} {_majority(result):.1f}%")
+    yield from anticipation.tiles(metrics["anticipation"]) if "anticipation" in metrics else _top1(metrics.get("heads", {}))
     if exports:
         smallest = min(exports, key=_bytes)
         yield page.tile(_megabytes(_bytes(smallest)), f"{smallest['name']} export", "smallest file")
     if latency.get("results"):
         fastest = min(latency["results"], key=lambda result: result["p50_ms"])
         yield page.tile(f"{fastest['p50_ms']:.1f} ms", f"{fastest['artifact']} per clip", f"p50, {_threads(fastest)}")
+
+
+def _top1(results):
+    for head, result in results.items():
+        baseline = "majority" if "majority" in result else "chance"
+        yield page.tile(f"{result['top1']:.1f}%", f"{head} top-1", f"{baseline} {_majority(result):.1f}%")
 
 
 def _bytes(artifact):
@@ -192,8 +199,8 @@ def training(history):
 
 def confusions(predictions, classes):
     """Per head: confusion matrix, what is confused most often, and a table per class."""
-    blocks = []
-    for head in heads(predictions):
+    blocks, drawn = [], [head for head in heads(predictions) if len(classes[head]) <= plots.MOST_CLASSES]
+    for head in drawn:
         labels, names = predictions[f"label_{head}"], classes[head]
         matrix = confusion(labels[labels >= 0], predictions[f"logits_{head}"][labels >= 0].argmax(axis=1), len(names))
         title = page.element("h3", _title(head))
@@ -201,6 +208,8 @@ def confusions(predictions, classes):
         confused = _confused(matrix, names) if len(names) > plots.MOST_NUMBERS else ""
         blocks.append(page.block(title, _matrix(head, matrix, names), confused, table))
     about = "Rows are labels, columns predictions; the shade is the share of the row."
+    if left_out := [head for head in heads(predictions) if head not in drawn]:
+        about += f" {_title(_list(left_out))} has too many classes for a picture."
     return [page.paragraph(about, kind="note"), page.beside(*blocks)] if blocks else [page.paragraph(NOT_EVALUATED)]
 
 
@@ -253,11 +262,19 @@ def data(predictions, classes, shards):
     parts = [page.beside(*drawings)] if drawings else []
     if shards is None:
         return [*parts, page.paragraph("The shards of this run cannot be read here any more, so their splits are not shown.")]
-    time, *rest = shards.shape
-    size = f"{time} frames of {rest[1]}x{rest[0]} pixels" if shards.modality == "rgb" else f"{shards.modality}, {shards.shape}"
+    size = " and ".join(_size(modality, shape) for modality, shape in shards.modalities.items())
     rows = [[split, *_counts(shards.clips[shards.rows(split)])] for split in shards.splits]
     counts = page.table(["split", "#clips", "#videos", "#groups"], rows, caption=f"Each clip is {size}.")
-    return [*parts, page.element("h3", "Splits"), counts, *_quarantine(shards.path / "quarantine.csv", shards.index.get("quarantined", 0))]
+    return [
+        *parts,
+        page.element("h3", "Splits"),
+        counts,
+        *_quarantine(pathlib.Path(shards.path, "quarantine.csv"), shards.index.get("quarantined", 0)),
+    ]
+
+
+def _size(modality, shape):
+    return f"{shape[0]} frames of {shape[2]}x{shape[1]} pixels" if modality == "rgb" else f"{modality} of {' x '.join(map(str, shape))}"
 
 
 def _histogram(predictions, head, names):

@@ -117,6 +117,83 @@ def test_json_is_the_metrics(run_dir, capsys):
     assert json.loads(capsys.readouterr().out) == json.loads((run_dir / "metrics.json").read_text())
 
 
+@pytest.fixture
+def anticipating(tmp_path, observations):
+    """A run whose model reads the action to come off the features, of a set with a test split: unlabelled, one of it discarded."""
+    import keras
+
+    segments = observations.segments()
+    features = np.zeros((len(segments), 14, 5), np.float16)
+    features[np.arange(len(segments)), :, [action for *_, action in segments]] = 1
+    labelled = observations.write(tmp_path / "labelled", features, segments)
+    table, splits = labelled.clips.copy(), [*labelled.splits, "test"]
+    for row in np.flatnonzero(table["video"] == table["video"][-1]):
+        for space in labelled.classes:
+            table[row][f"label_{space}"] = -1
+        table["splits"][row] = table["splits"][row] if table["start"][row] == 0 else 1 << splits.index("test")
+    (tmp_path / "set").mkdir()
+    writer = ShardWriter(tmp_path / "set", shape=(14, 5), dtype="float16")
+    for window in features:
+        writer.append(window)
+    names = ("modality", "classes", "actions", "observations", "quarantined", "sources")
+    writer.finish(table, {**{name: labelled.index[name] for name in names}, "splits": splits})
+    seen = keras.Input((14, 5), name="rgb_features")
+    action = keras.layers.Dense(5, name="action", kernel_initializer="identity")
+    keras.Model({"rgb_features": seen}, {"action": action(seen[:, -8:])}).save(tmp_path / "model.keras")
+    record = {"data": {"shards": str(tmp_path / "set")}, "data_sha256": sha256(tmp_path / "set" / "index.json")}
+    (tmp_path / "recipe.json").write_text(json.dumps(record))
+    (tmp_path / "classes.json").write_text(json.dumps({"action": labelled.index["classes"]["action"]}))
+    return tmp_path
+
+
+def test_anticipation_is_printed_over_time(anticipating, capsys):
+    pictures = anticipating / "pictures"
+    assert cli.main(["evaluate", str(anticipating), "--confusion", str(pictures)]) == 0
+    kinds = [f"{kind}_{head}.png" for kind in ("confusion", "over_time") for head in ("action", "noun", "verb")]
+    assert sorted(path.name for path in pictures.iterdir()) == kinds
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    metrics = json.loads((anticipating / "metrics.json").read_text())["anticipation"]
+    assert ["action", "model", *["100.00"] * 8] in lines
+    assert ["markov", *(f"{value:.2f}" for value in metrics["heads"]["action"]["markov"]["top5"])] in lines
+    assert ["overall", "action", "5", "100.00", "100.00", "100.00"] in lines
+    assert ["action", "model", "2.00,", "markov", "2.00,", "majority", "2.00"] in lines
+
+
+def test_test_segments_go_into_a_challenge_file_the_discarded_too(anticipating, capsys):
+    file = anticipating / "test.json"
+    assert cli.main(["evaluate", str(anticipating), "--split", "test", "--submission", str(file)]) == 0
+    assert "no labels in this split" in capsys.readouterr().out
+    content = json.loads(file.read_text())
+    assert content["challenge"] == "action_anticipation"
+    assert list(content["results"]) == [*(f"s{row}" for row in range(109, 120)), "s108"]
+    assert set(content["results"]["s108"]["action"].values()) == {0}
+    assert max(content["results"]["s109"]["action"].values()) == pytest.approx(np.e / (np.e + 4))
+    assert set(content["results"]["s109"]["action"]) == {"0,0", "0,1", "1,0", "1,2", "2,2"}
+
+
+def test_mean_of_runs(anticipating, tmp_path, capsys):
+    assert cli.main(["evaluate", str(anticipating)]) == 0
+    metrics = json.loads((anticipating / "metrics.json").read_text())
+    metrics["heads"]["action"]["top1"], metrics["anticipation"]["heads"]["action"]["top5"][0] = 50.0, 80.0
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "metrics.json").write_text(json.dumps({**metrics, "split": "validation2"}))
+    capsys.readouterr()
+    folders = [str(anticipating), str(tmp_path / "second")]
+    assert cli.main(["evaluate", *folders, "--mean"]) == 0
+    out = capsys.readouterr().out
+    assert "mean of 2 runs, intervals over runs; validation, validation2" in out
+    assert ["action", "model", "90.00", *["100.00"] * 7] in [line.split() for line in out.splitlines()]
+    assert cli.main(["evaluate", *folders, "--mean", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["heads"]["action"]["top1"] == 75
+    assert cli.main(["evaluate", *folders]) == 1
+    assert "average their scores with --mean" in capsys.readouterr().err
+    (tmp_path / "second" / "metrics.json").write_text("[]")
+    assert cli.main(["evaluate", *folders, "--mean"]) == 1
+    assert "is not the scores of a run" in capsys.readouterr().err
+    assert cli.main(["evaluate", folders[0], "--mean"]) == 1
+    assert "--mean takes two or more runs" in capsys.readouterr().err
+
+
 def _of_longer_clips(run):
     import keras
 

@@ -100,7 +100,7 @@ def run_dir(tmp_path_factory):
     """A run with everything on the page, fabricated."""
     root = tmp_path_factory.mktemp("report")
     _shards(root / "shards")
-    shards = report.Shards(root / "shards")
+    shards = report.open_sets(str(root / "shards"))
     run = root / "kitchen & <script>alert(1)<script>"
     run.mkdir()
     (run / "recipe.json").write_text(json.dumps({"data": {"shards": str(root / "shards")}, "epochs": 30, "note": "</pre><script>"}))
