@@ -17,8 +17,8 @@ from egokeras.errors import InputError, plain
 from egokeras.files import TEMPORARY, UNFINISHED, read_json, sha256
 
 EXAMPLE = "egokeras verify shards/epic100"
-WORK, CHECKSUMS = ".work", ".checksums"
-IN_WORK = (WORK, CHECKSUMS, ".lock")
+WORK, CHECKSUMS, OBSERVING = ".work", ".checksums", ".observing"
+IN_WORK = (WORK, CHECKSUMS, OBSERVING, ".lock")
 SHARD = re.compile(r"shard-\d+\.npy")
 # Names that `files.atomic`, `tempfile` and `train.save` give to what is not whole yet; `export` works in `exports`.
 LEFT_OVER = re.compile(TEMPORARY.pattern + r"|\..+\.tmp\.keras", re.DOTALL)
@@ -66,7 +66,7 @@ def _places(path):
     checks = {"index.json": _shards, "clips.npy": _shards, "recipe.json": _run, "artifact.json": _artifact, UNFINISHED: _unfinished}
     found: dict = {}
     for file in sorted(path.rglob("*")) if path.is_dir() else ():
-        check = _shards if file.name in (WORK, CHECKSUMS) or SHARD.fullmatch(file.name) else checks.get(file.name)
+        check = _shards if file.name in (WORK, CHECKSUMS, OBSERVING) or SHARD.fullmatch(file.name) else checks.get(file.name)
         if check and not any(map(_temporary, file.relative_to(path).parents)):
             found[file.parent, check] = None
     return list(found)
@@ -207,6 +207,9 @@ def _shards(path):
     if (path / CHECKSUMS).exists() and not (path / "index.json").exists():
         yield f"{path} is not finished; a training that wants these features goes on with them, or delete it."
         return
+    if _has_videos(path / "index.json"):
+        yield from _video_features(path)
+        return
     try:
         data = Shards(path)
     except InputError as error:
@@ -217,7 +220,29 @@ def _shards(path):
     yield from _counts(path, data)
     yield from _table(path, data)
     yield from _leaks(data)
-    yield from _same_content(data)
+    if "observations" not in data.index:  # past actions are often alike, and so is what is seen before two actions at once
+        yield from _same_content(data)
+
+
+def _has_videos(file):
+    """Whether an index is that of a folder of `egokeras features`, not of shards."""
+    try:
+        return "videos" in read_json(file)
+    except (InputError, TypeError):
+        return False
+
+
+def _video_features(path):
+    """Every video's features are there and as they were written."""
+    from egokeras.data.npy_features import NpyFolder
+
+    try:
+        features = NpyFolder(path, None)
+    except InputError as error:
+        yield str(error)
+        return
+    for video in read_json(path / "index.json")["videos"]:
+        yield from _said(features.width, video)
 
 
 def _versions(path, data):
@@ -247,7 +272,7 @@ def _counts(path, data):
     for file in sorted(path.glob("shard-*.npy")):
         if file.name not in known:
             yield f"{file} is not in the index, so nothing reads it; delete it, or restore the index that it belongs to."
-    if data.modality == "rgb":
+    if data.modality == "rgb" or "quarantine_sha256" in data.index:
         yield from _quarantine(path / "quarantine.csv", data.index["quarantined"], data.index.get("quarantine_sha256"))
 
 

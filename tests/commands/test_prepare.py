@@ -151,3 +151,46 @@ def test_odd_real_videos_decode_and_damaged_ones_are_quarantined(tmp_path, share
     pictures = dict(zip(data.clips["video"], data.read(range(len(data))), strict=True))
     upright, turned = pictures["fine/video_0.mov"], pictures["fine/video_90.mov"]
     assert np.abs(upright.astype(int) - turned).mean() < np.abs(upright.astype(int) - np.rot90(turned, axes=(1, 2))).mean()
+
+
+@pytest.fixture(scope="module")
+def sliding(tmp_path_factory):
+    """Two class folders of videos in which a soft pattern slides to the right or to the left, 2 pixels in each of 20 frames a second."""
+    import cv2
+
+    folder, random = tmp_path_factory.mktemp("sliding"), np.random.default_rng(0)
+    pattern = cv2.GaussianBlur(random.integers(0, 256, (64, 200, 3)).astype(np.uint8), (0, 0), 3)
+    pattern = cv2.normalize(pattern, None, 0, 255, cv2.NORM_MINMAX)
+    for number in range(4):
+        path = folder / ("left", "right")[number % 2] / f"{number}.mp4"
+        path.parent.mkdir(exist_ok=True)
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=20, options={"crf": "10"})
+            stream.width = stream.height = 64
+            for step in range(30):
+                start = 100 - 2 * step if number % 2 else 2 * step
+                picture = np.ascontiguousarray(pattern[:, start : start + 64])
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+    return folder
+
+
+def test_flow_shows_the_motion(tmp_path, sliding):
+    """4 pixels in 0.1 s, at half the size 2 of them; the first frame of a video has none."""
+    arguments = ["folders", str(sliding), str(sliding), str(tmp_path / "out"), "--modality", "flow", "--flow-bound", "8"]
+    assert cli.main(["prepare", *arguments, "--frames", "6", "--size", "32", "--windows", "0", "--workers", "1"]) == 0
+    data = Shards(tmp_path / "out")
+    assert (data.modality, data.index["channels"], data.shape) == ("rgb", "flow", (6, 32, 32, 3))
+    assert data.index["flow"] == {"method": "dis", "bound": 8.0, "seconds": 0.1}
+    for clip, label in zip(data.read(np.arange(4)), data.labels("action", np.arange(4)), strict=True):
+        pixels = np.median(clip[1:, 8:-8, 8:-8].reshape(-1, 3), axis=0) * (8 / 127) - 128 * (8 / 127)
+        way = 1 if data.classes["action"][label] == "right" else -1
+        assert np.abs(pixels - [2 * way, 0, 2]).max() < 0.2
+
+
+def test_flow_options_need_flow(tmp_path, clips, capsys):
+    arguments = ["prepare", "folders", str(clips), str(clips), str(tmp_path / "out")]
+    assert cli.main([*arguments, "--flow-bound", "8"]) == 1
+    assert "--flow-bound goes with --modality flow" in capsys.readouterr().err
+    assert cli.main([*arguments, "--modality", "flow", "--flow-bound", "0"]) == 1
+    assert "flow bound is 0; give more than 0" in capsys.readouterr().err and not (tmp_path / "out").exists()

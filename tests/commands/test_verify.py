@@ -69,6 +69,23 @@ def test_leaks_and_counts(tmp_path, capsys, how, finding):
     assert code == 1 and finding in findings[0]
 
 
+def test_features_along_videos(tmp_path, capsys):
+    random, videos = np.random.default_rng(0), {}
+    for name in ("a", "deep/b"):
+        array = random.normal(size=(5, 3)).astype("float16")
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        np.save(tmp_path / f"{name}.npy", array)
+        videos[name] = {"rows": 5, "crc32": zlib.crc32(array.tobytes())}
+    write_json(tmp_path / "index.json", {"format": 1, "modality": "rgb_features", "step": 0.25, "videos": videos})
+    assert cli.main(["verify", str(tmp_path)]) == 0
+    array[2, 1] += 1
+    np.save(tmp_path / "deep" / "b.npy", array)
+    (tmp_path / "a.npy").unlink()
+    assert cli.main(["verify", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert "b.npy was altered after it was written" in said and "a.npy is missing, though index.json lists it" in said
+
+
 def test_allowed_to_share(tmp_path, capsys):
     assert verify(write(tmp_path / "video", groups="abba", exclusive="video"), capsys) == (0, [])
     assert verify(write(tmp_path / "segment", videos="abba", exclusive="segment"), capsys) == (0, [])
