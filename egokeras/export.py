@@ -1,31 +1,26 @@
 """Ship a run: model.keras -> TFLite -> gate -> `exports/NAME/`, a folder that explains itself, or nothing.
 
-A file is judged on the run's validation clips and on the windows of its held-out videos; `egokeras.gate` says how.
+A file is judged on the run's validation clips and on the windows of its held-out videos; `egokeras.gate` says how. A run that
+anticipates is shipped as the step of a stream (`egokeras.models.anticipation_step`).
 """
 
 import dataclasses
-import os
 import pathlib
 import shutil
 import tempfile
 
-import numpy as np
-
 import egokeras
 from egokeras.compress.quantize import write_calibration
-from egokeras.compress.tflite import INPUT, KINDS, SIGNATURE, Conversion, ConversionError, convert
-from egokeras.data.shards import Shards
-from egokeras.device.artifact import FORMAT, MANIFEST
+from egokeras.compress.tflite import KINDS, SIGNATURE, Conversion, ConversionError, convert
+from egokeras.device.manifest import CLIP, FORMAT, MANIFEST, STEP
 from egokeras.errors import InputError
-from egokeras.files import read_json, run_file, sha256, write_json
-from egokeras.gate import FAIL, PASS, TOO_FEW, Limits, explain, judge
-from egokeras.progress import track
-from egokeras.recipe import Data, find, shipped
+from egokeras.files import run_file, sha256, write_json
+from egokeras.gate import FAIL, PASS, TOO_FEW, explain
+from egokeras.gated_run import open_run
+from egokeras.recipe import find, shipped
 
 MODEL = "model.tflite"
 UNTESTED = "untested"
-GATE_CLIPS = 2000  # of a split at most: more take long and change no answer
-BATCH = 4  # clips in memory at once
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +29,8 @@ class Export:
 
     Attributes:
         name: of the artifact's folder.
-        quantization: `float32`, `float16`, `dynamic_range` (int8 weights) or `int8` (weights and activations).
+        kind: of the artifact: `clip`, or `anticipation_step` for a run that anticipates.
+        quantization: `float32`, `float16`, `dynamic_range` (int8 weights) or `int8` (weights and activations; clips alone).
         calibration_clips: training clips that show int8 the range of every tensor.
         max_lost_points: top-1 accuracy that any head may lose, in percentage points.
         min_agreement: clips on which any head must give the Keras model's top-1 class, in percent.
@@ -42,6 +38,7 @@ class Export:
     """
 
     name: str
+    kind: str = CLIP
     quantization: str = "float32"
     calibration_clips: int = 100
     max_lost_points: float = 1.0
@@ -54,6 +51,9 @@ class Export:
         if not (0 <= self.min_agreement <= 100 and 0 <= self.max_lost_points <= 100):
             found = f"max_lost_points {self.max_lost_points:g}, min_agreement {self.min_agreement:g}"
             raise InputError(f"export {self.name!r}: {found}; give each as a percentage from 0 to 100.")
+        if self.kind not in (CLIP, STEP) or (self.kind == STEP and self.quantization == "int8"):
+            found = f"kind {self.kind!r} with quantization {self.quantization!r}"
+            raise InputError(f"export {self.name!r}: {found} is not made; {CLIP} has all of them, {STEP} all but int8.")
         if self.calibration_clips < 1:
             raise InputError(f"export {self.name!r}: calibration_clips is {self.calibration_clips}; int8 needs at least 1.")
 
@@ -122,7 +122,8 @@ def ship_all(exports, run_dir, shards=None, accept_untested=False):
     """
     if len({export.name for export in exports}) < len(exports):
         raise InputError(f"two exports have the same name: {', '.join(export.name for export in exports)}; give each once.")
-    run = _Run(pathlib.Path(run_dir), shards)
+    run = open_run(pathlib.Path(run_dir), shards)
+    _check_kinds(exports, run)
     folder = run.path / "exports"
     folder.mkdir(exist_ok=True)
     try:
@@ -134,63 +135,12 @@ def ship_all(exports, run_dir, shards=None, accept_untested=False):
             folder.rmdir()
 
 
-class _Run:
-    """A run with what its files are judged against: held-out clips and the Keras model's logits for them."""
-
-    def __init__(self, path, shards):
-        self.path = path
-        self.recipe = read_json(path / "recipe.json")
-        self.shards = shards or _open_shards(self.recipe, path)
-        self.model = egokeras.load_model(path / "model.keras")
-        classes = read_json(path / "classes.json")
-        self.classes = {head: names for head, names in classes.items() if head in self.model.output}
-        self.shards.check_fits(self.model, self.classes)
-        self.train, validation = Data.of_run(self.recipe).rows(self.shards)
-        windows = self.shards.rows("windows") if "windows" in self.shards.splits else validation[:0]
-        video = self.shards.clips["video"]
-        windows = windows[~np.isin(video[windows], video[self.train])]  # of several splits, one trains on what another holds out
-        validation, windows = _some(validation), _some(windows)
-        self.rows = np.concatenate([validation, windows])
-        self.videos = video[self.rows]
-        self.counts = {"clips": len(validation), "windows": len(windows), "videos": len(np.unique(self.videos))}
-        unlabelled = np.full(len(windows), -1, np.int32)
-        self.labels = {head: np.concatenate([self.shards.labels(head, validation), unlabelled]) for head in self.classes}
-        self.logits = self._logits(lambda clips: self.model.predict_on_batch({INPUT: clips}), "Keras")
-
-    def _logits(self, predict, label):
-        """Logits by head, (clips, classes) float32, for the gate's clips; a few clips are in memory at a time."""
-        parts = {head: [np.zeros((0, len(names)), np.float32)] for head, names in self.classes.items()}
-        for start in track(range(0, len(self.rows), BATCH), f"gate, {label}", unit="batch"):
-            outputs = predict(self.shards.read(self.rows[start : start + BATCH]))
-            for head, found in parts.items():
-                found.append(np.asarray(outputs[head]))
-        return {head: np.concatenate(found) for head, found in parts.items()}
-
-    def gate(self, export, file):
-        """What the gate measures on a TFLite file."""
-        from ai_edge_litert.interpreter import Interpreter
-
-        runner = Interpreter(str(file), num_threads=os.cpu_count()).get_signature_runner(SIGNATURE)
-
-        def predict(clips):
-            outputs = [runner(**{INPUT: clip[None]}) for clip in clips]
-            return {head: np.concatenate([output[head] for output in outputs]) for head in self.classes}
-
-        limits = Limits(lost_points=export.max_lost_points, agreement=export.min_agreement)
-        logits = self._logits(predict, export.name)
-        return {**self.counts, **judge(self.logits, logits, self.labels, self.videos, limits, exact=export.quantization == "float32")}
-
-
-def _open_shards(recipe, path):
-    folder = recipe.get("data", {}).get("shards")
-    if not folder or not pathlib.Path(folder).is_dir():
-        raise InputError(f"{path / 'recipe.json'}: the data {folder!r} is not here; give its folder with --data.")
-    return Shards(folder)
-
-
-def _some(rows):
-    """At most `GATE_CLIPS` of `rows`, the same ones every time."""
-    return rows if len(rows) <= GATE_CLIPS else np.sort(np.random.default_rng(0).permutation(rows)[:GATE_CLIPS])
+def _check_kinds(exports, run):
+    for export in exports:
+        if export.kind != run.kind:
+            fitting = ", ".join(name for name, file in names().items() if load(file).kind == run.kind)
+            found = f"{run.path} is of the kind {run.kind!r}, export {export.name!r} of {export.kind!r}"
+            raise InputError(f"{found}; give one of {fitting}.")
 
 
 def _convert(run, exports, work):
@@ -204,7 +154,8 @@ def _convert(run, exports, work):
             calibration = str(work / f"{export.name}.npy")
             _calibrate(run, export, calibration)
         conversions.append(Conversion(kind=export.quantization, file=str(folder / MODEL), calibration=calibration))
-    errors = convert(run.path / "model.keras", list(run.classes), conversions)
+    model, outputs = run.source(work)
+    errors = convert(model, outputs, conversions)
     return [error or pathlib.Path(conversion.file) for error, conversion in zip(errors, conversions, strict=True)]
 
 
@@ -252,17 +203,13 @@ def _too_few(run, export, gate):
 
 def _describe(run, export, gate, file):
     """Content of artifact.json."""
-    index = run.shards.index
-    pixels = {"shape": [1, *run.shards.shape], "dtype": "uint8", "channels": index["channels"], "resize": index["resize"]}
     return {
         "format": FORMAT,
         "name": export.name,
         "model": MODEL,
         "files": {MODEL: {"sha256": sha256(file), "bytes": file.stat().st_size}},
         "signature": SIGNATURE,
-        "inputs": {INPUT: pixels},
-        "outputs": run.classes,
-        "sampling": {**index["sampling"], "clip_seconds": index["clip_seconds"]},
+        **run.describe(),
         "parent": {"run": run.path.resolve().name, "model_sha256": sha256(run.path / "model.keras"), "data_sha256": run.shards.sha256},
         "gate": gate,
         "quantization": export.quantization,

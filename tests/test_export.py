@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 
-from egokeras import cli, export
+from egokeras import cli, export, gated_run
 from egokeras.compress.tflite import ConversionError
 from egokeras.data.selection import split_rows
 from egokeras.data.shards import Shards, ShardWriter, table_dtype
@@ -78,7 +78,7 @@ def run_dir(data, tmp_path_factory):
 class Sabotaged(Shards):
     """Shards whose training clips have pixels 112..143, as a calibration with the wrong range of pixels would."""
 
-    def read(self, rows):
+    def read(self, rows, out=None):
         training = np.isin(rows, self.rows("train"))[:, None, None, None, None]
         return np.where(training, super().read(rows) // 8 + 112, super().read(rows))
 
@@ -201,16 +201,22 @@ def test_interrupted_work_leaves_nothing(quick, monkeypatch):
     def interrupt(*_, exact):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(export, "judge", interrupt)
+    monkeypatch.setattr(gated_run, "judge", interrupt)
     with pytest.raises(KeyboardInterrupt):
         ship(Export(name="plain"), quick)
     assert not (quick / "exports").exists()
 
 
 def test_large_splits_are_judged_on_a_part(quick, monkeypatch):
-    monkeypatch.setattr(export, "GATE_CLIPS", 50)
+    monkeypatch.setattr(gated_run.ClipRun, "most", 50)
     (shipment,) = ship_all([Export(name="plain")], quick)
     assert (shipment.gate["clips"], shipment.gate["windows"]) == (50, 50)
+
+
+def test_pictures_that_a_device_does_not_have_are_refused(quick, data, monkeypatch):
+    monkeypatch.setitem(data.index, "channels", "flow")
+    with pytest.raises(InputError, match="reads flow and not RGB pictures"):
+        ship(Export(name="plain"), quick, data)
 
 
 def test_other_data_is_refused(quick):

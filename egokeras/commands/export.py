@@ -10,9 +10,13 @@ TENSORFLOW = True
 
 def add_arguments(parser):
     parser.add_argument("run_dir", metavar="RUN", help="a run folder with model.keras")
-    parser.add_argument("exports", metavar="EXPORT", nargs="+", help="float32, float16, dynamic_range, int8, or a path to an export file")
+    parser.add_argument(
+        "exports", metavar="EXPORT", nargs="+", help="float32, float16, dynamic_range or int8; to anticipate, anticipation_step; or a path"
+    )
     parser.add_argument("--accept-untested", action="store_true", help="keep a file that the clips are too few to judge")
-    parser.add_argument("--data", metavar="SHARDS", help="shards to calibrate and judge on (default: those of the run)")
+    parser.add_argument(
+        "--data", metavar="SHARDS", help="shards to calibrate and judge on, several with commas (default: those of the run)"
+    )
     parser.add_argument("--max-lost-points", type=float, metavar="X", help="top-1 accuracy a head may lose (default: the export's, 1)")
     parser.add_argument("--min-agreement", type=float, metavar="Y", help="percent of clips with equal top-1 (default: the export's, 98)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -22,13 +26,13 @@ def add_arguments(parser):
 def run(args):
     import dataclasses
 
-    from egokeras.data.shards import Shards
+    from egokeras.data.joined import open_sets
     from egokeras.export import load, ship_all
 
     limits = {"max_lost_points": args.max_lost_points, "min_agreement": args.min_agreement}
     limits = {name: value for name, value in limits.items() if value is not None}
     exports = [dataclasses.replace(load(name), **limits) for name in args.exports]
-    shipments = ship_all(exports, args.run_dir, Shards(args.data) if args.data else None, args.accept_untested)
+    shipments = ship_all(exports, args.run_dir, open_sets(args.data) if args.data else None, args.accept_untested)
     if args.json:
         print(json.dumps([_record(shipment) for shipment in shipments], indent=1))
     else:

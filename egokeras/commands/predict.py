@@ -35,9 +35,11 @@ def add_arguments(parser):
 def run(args):
     _check(args)
     from egokeras.device.artifact import Artifact
+    from egokeras.device.manifest import CLIP
     from egokeras.device.stream import Stream
 
     artifact = Artifact.open(args.artifact, threads=args.threads)
+    artifact.expect(CLIP)
     stream = Stream(artifact, args.stride)
     with contextlib.ExitStack() as stack:
         if args.camera is None:

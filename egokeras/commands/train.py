@@ -95,13 +95,12 @@ class _Road:
         from egokeras.files import finish_folder
         from egokeras.train import open_shards
 
-        for stage in self.stages:
-            open_shards(stage)  # a mistake in the data shows before a run folder is made
+        modalities = [open_shards(stage).modalities for stage in self.stages]  # a mistake in the data shows before there is a run folder
         self._claim()
         self._train()
         _report(self.run_dir)
         finish_folder(self.run_dir)
-        print(f"next: egokeras export {self.folders[-1]} int8")
+        print(f"next: egokeras export {self.folders[-1]} {'int8' if 'rgb' in modalities[-1] else 'anticipation_step'}")
 
     def own_clips(self):
         """All of it on one's own clips."""

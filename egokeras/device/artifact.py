@@ -11,13 +11,10 @@ import re
 
 import numpy as np
 
-from egokeras.errors import CONTROL, InputError
+from egokeras.device.manifest import CLIP, INPUT, MANIFEST, check_manifest, logits, tensors
+from egokeras.errors import InputError
 from egokeras.files import read_json, sha256
 
-FORMAT = 1
-MANIFEST = "artifact.json"
-INPUT = "rgb"
-RESIZES = ("squash", "crop", "pad")
 # Heads whose product is the answer, the best first.
 ANSWERS = (("action",), ("verb", "noun"), ("verb_category", "noun_category"))
 
@@ -56,7 +53,7 @@ class Artifact:
         if not file.is_file():
             raise InputError(f"{path} has no {MANIFEST} beside it; give the folder that `egokeras export` wrote.")
         manifest = read_json(file)
-        _check_manifest(file, manifest)
+        check_manifest(file, manifest)
         model = folder / manifest["model"]
         if path.is_file() and path.name not in (MANIFEST, manifest["model"]):
             raise InputError(f"{path} is not a file that {file} describes; give its folder.")
@@ -69,9 +66,22 @@ class Artifact:
         """What the export was called."""
         return self.manifest["name"]
 
+    def expect(self, kind):
+        """Refuse an artifact of another kind than `kind`, `clip` or `anticipation_step`.
+
+        Raises:
+            InputError: says what to do with this one.
+        """
+        own = self.manifest.get("kind", CLIP)
+        if own == kind:
+            return
+        uses = "frames of a video, for `egokeras predict`" if own == CLIP else "features, for `egokeras.device.anticipation.Anticipator`"
+        raise InputError(f"{self.folder} is of the kind {own!r}, which takes {uses}; give one of the kind {kind!r}.")
+
     @property
     def shape(self):
         """(frames, height, width, 3) of a clip."""
+        self.expect(CLIP)
         return tuple(self.manifest["inputs"][INPUT]["shape"][1:])
 
     @property
@@ -105,18 +115,22 @@ class Artifact:
         return interpreter
 
     def _check_signature(self, interpreter):
-        key, declared = self.manifest["signature"], self.manifest["inputs"][INPUT]
+        key = self.manifest["signature"]
         if key not in interpreter.get_signature_list():
             raise InputError(f"{self.model} has no signature {key!r} that {MANIFEST} names; export it again.")
         runner = interpreter.get_signature_runner(key)
-        inputs, outputs = runner.get_input_details(), runner.get_output_details()
-        found = {name: (list(map(int, item["shape"])), np.dtype(item["dtype"]).name) for name, item in inputs.items()}
-        if found != {INPUT: (declared["shape"], "uint8")}:
-            raise InputError(f"{self.model} takes {found}, {MANIFEST} says {INPUT!r} {declared['shape']} uint8; export it again.")
-        for head, names in self.classes.items():
-            size = int(outputs[head]["shape"][-1]) if head in outputs else 0
-            if size != len(names):
-                raise InputError(f"{self.model} has {size} outputs for {head!r}, {MANIFEST} names {len(names)} classes; export it again.")
+        found, given = (_details(details) for details in (runner.get_input_details(), runner.get_output_details()))
+        if found != tensors(self.manifest):
+            raise InputError(f"{self.model} takes {found}, {MANIFEST} says {tensors(self.manifest)}; export it again.")
+        for head, shape in logits(self.manifest).items():
+            size = given[head][0][-1] if head in given else 0
+            if size != shape[-1]:
+                raise InputError(f"{self.model} has {size} outputs for {head!r}, {MANIFEST} names {shape[-1]} classes; export it again.")
+        declared = {name: tensors(self.manifest)[name] for name in self.manifest.get("state", ())}
+        declared |= {head: (shape, "float32") for head, shape in logits(self.manifest).items()}
+        wrong = [name for name, expected in declared.items() if given.get(name) != expected]
+        if wrong:
+            raise InputError(f"{self.model} gives {given}, {MANIFEST} says {wrong[0]!r} {declared[wrong[0]]}; export it again.")
 
     @functools.cached_property
     def _runner(self):
@@ -153,62 +167,13 @@ class Artifact:
         return [(" ".join(self.classes[head][at] for head, at in zip(heads, place, strict=True)), float(joint[place])) for place in places]
 
 
+def _details(details):
+    return {name: ([int(size) for size in item["shape"]], np.dtype(item["dtype"]).name) for name, item in details.items()}
+
+
 def _softmax(logits):
     exponentials = np.exp(logits - np.max(logits), dtype=np.float64)
     return exponentials / exponentials.sum()
-
-
-def _check_manifest(file, manifest):
-    """Every field that is used exists and has its type and range."""
-    if not isinstance(manifest, dict):
-        raise InputError(f"{file} is not the description of an artifact; export it again.")
-    found = _field(file, manifest, "format", int)
-    if found != FORMAT:
-        raise InputError(f"{file}: format is {found}, this egokeras reads {FORMAT}; use the egokeras that wrote it, or export again.")
-    for name in ("name", "model", "signature", "quantization"):
-        _require(not CONTROL.search(_field(file, manifest, name, str)), file, name, manifest[name])
-    _check_input(file, manifest)
-    _check_outputs(file, manifest)
-    files = _field(file, manifest, "files", dict)
-    if manifest["model"] not in files:
-        raise InputError(f"{file}: files has no entry for the model {manifest['model']!r}; export it again.")
-    for name, entry in files.items():
-        _require(isinstance(entry, dict) and isinstance(entry.get("bytes"), int), file, f"files.{name}.bytes", entry)
-        _require(re.fullmatch("[0-9a-f]{64}", str(entry.get("sha256"))), file, f"files.{name}.sha256", entry.get("sha256"))
-
-
-def _check_input(file, manifest):
-    pixels = _field(file, _field(file, manifest, "inputs", dict), INPUT, dict, "inputs.")
-    at = f"inputs.{INPUT}."
-    shape = _field(file, pixels, "shape", list, at)
-    plain = len(shape) == 5 and all(type(size) is int and size > 0 for size in shape)
-    _require(plain and shape[0] == 1 and shape[4] == 3, file, f"{at}shape", shape)
-    for name, allowed in (("dtype", ("uint8",)), ("channels", ("RGB",)), ("resize", RESIZES)):
-        _require(pixels.get(name) in allowed, file, at + name, pixels.get(name))
-    sampling = _field(file, manifest, "sampling", dict)
-    _require(sampling.get("frames") == shape[1], file, "sampling.frames", sampling.get("frames"))
-    seconds = sampling.get("clip_seconds")
-    _require(type(seconds) in (int, float) and 0 < seconds < float("inf"), file, "sampling.clip_seconds", seconds)
-
-
-def _check_outputs(file, manifest):
-    outputs = _field(file, manifest, "outputs", dict)
-    _require(outputs, file, "outputs", outputs)
-    for head, names in outputs.items():
-        plain = isinstance(names, list) and names and all(isinstance(name, str) and not CONTROL.search(name) for name in [head, *names])
-        _require(plain, file, f"outputs.{head}", names)
-
-
-def _field(file, record, name, kind, at=""):
-    if name not in record:
-        raise InputError(f"{file}: {at}{name} is missing; export it again.")
-    _require(type(record[name]) is kind, file, at + name, record[name])
-    return record[name]
-
-
-def _require(fine, file, field, found):
-    if not fine:
-        raise InputError(f"{file}: {field} is {found!r:.80}, which no artifact can have; export it again.")
 
 
 def _check_file(folder, name, entry, verify):

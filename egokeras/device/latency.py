@@ -16,7 +16,8 @@ import time
 
 import numpy as np
 
-from egokeras.device.artifact import MANIFEST, Artifact
+from egokeras.device.artifact import Artifact
+from egokeras.device.manifest import MANIFEST
 from egokeras.errors import InputError
 
 WARMUP = 5

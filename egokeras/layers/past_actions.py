@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+LONGEST = 30_000  # hundredths of a second: older actions are alike, in whichever window (int16 ends shortly after)
+
 
 @keras.saving.register_keras_serializable(package="egokeras")
 class PastActions(keras.layers.Layer):
@@ -36,7 +38,7 @@ class PastActions(keras.layers.Layer):
     def call(self, actions):
         actions = ops.cast(actions, "int32")
         least = self.step * np.arange(self.observations, 0, -1, dtype="int32")[:, None]
-        over = actions[:, None, :, 2] - least  # (batch, observations, past)
+        over = ops.minimum(actions[:, None, :, 2] - least, LONGEST)  # (batch, observations, past)
         known = ops.cast(over >= 0, self.compute_dtype)
         past = actions.shape[1]
         rank = ops.matmul(known, ops.cast(np.tri(past), self.compute_dtype))  # 1 for the last known one, 2 for the one before it

@@ -12,11 +12,12 @@ import keras
 from keras import layers, ops
 
 from egokeras.errors import InputError
-from egokeras.models.anticipation import LABELS, OBSERVATIONS, PREDICTIONS
+from egokeras.models.anticipation import LABELS, PREDICTIONS
+from egokeras.protocol import OBSERVATIONS, STEP
 
 FIRST = OBSERVATIONS - PREDICTIONS
 PAST = f"{LABELS}_past"
-TICK = 25  # hundredths of a second between two observations
+TICK = round(100 * STEP)  # hundredths of a second
 OLDEST = 32767  # hundredths of a second at which ages stop in the training data
 
 

@@ -1,0 +1,123 @@
+"""artifact.json: what an exported model takes and gives, checked before anything relies on it.
+
+Two kinds of model are exported. A `clip` model takes the frames of a clip at once. An `anticipation_step` takes one observation and a
+state, every `anticipation.step` seconds, and gives predictions and the new state, whose tensors have the names of the old.
+"""
+
+import re
+
+import numpy as np
+
+from egokeras.errors import CONTROL, InputError
+
+FORMAT = 1
+MANIFEST = "artifact.json"
+INPUT = "rgb"
+LABELS = "labels"  # the input of past actions, whose verbs and nouns `vocabulary` names
+CLIP, STEP = "clip", "anticipation_step"
+RESIZES = ("squash", "crop", "pad")
+DTYPES = ("float32", "int32")  # of the tensors of a step
+MOST = 1 << 24  # numbers in a tensor of a step: 64 MiB
+
+
+def check_manifest(file, manifest):
+    """Refuse a description in which a field that is used is missing or has another type or range.
+
+    Args:
+        file: where it was read, for the message.
+        manifest: its content.
+
+    Raises:
+        InputError: names the field.
+    """
+    if not isinstance(manifest, dict):
+        raise InputError(f"{file} is not the description of an artifact; export it again.")
+    found = _field(file, manifest, "format", int)
+    if found != FORMAT:
+        raise InputError(f"{file}: format is {found}, this egokeras reads {FORMAT}; use the egokeras that wrote it, or export again.")
+    for name in ("name", "model", "signature", "quantization"):
+        _require(not CONTROL.search(_field(file, manifest, name, str)), file, name, manifest[name])
+    kind = manifest.get("kind", CLIP)
+    _require(kind in (CLIP, STEP), file, "kind", kind)
+    _check_clip(file, manifest) if kind == CLIP else _check_step(file, manifest)
+    _check_outputs(file, manifest)
+    files = _field(file, manifest, "files", dict)
+    if manifest["model"] not in files:
+        raise InputError(f"{file}: files has no entry for the model {manifest['model']!r}; export it again.")
+    for name, entry in files.items():
+        _require(isinstance(entry, dict) and isinstance(entry.get("bytes"), int), file, f"files.{name}.bytes", entry)
+        _require(re.fullmatch("[0-9a-f]{64}", str(entry.get("sha256"))), file, f"files.{name}.sha256", entry.get("sha256"))
+
+
+def tensors(manifest):
+    """Names of all inputs of the TFLite file, the state's too, to (shape as a list, name of the dtype)."""
+    described = {**manifest["inputs"], **manifest.get("state", {})}
+    return {name: (entry["shape"], entry["dtype"]) for name, entry in described.items()}
+
+
+def logits(manifest):
+    """Head to the shape of its logits in the TFLite file, as a list."""
+    times = [len(manifest["anticipation"]["times"])] if manifest.get("kind", CLIP) == STEP else []
+    return {head: [1, *times, len(names)] for head, names in manifest["outputs"].items()}
+
+
+def _check_clip(file, manifest):
+    pixels = _field(file, _field(file, manifest, "inputs", dict), INPUT, dict, "inputs.")
+    at = f"inputs.{INPUT}."
+    shape = _field(file, pixels, "shape", list, at)
+    _require(_sizes(shape) and len(shape) == 5 and shape[0] == 1 and shape[4] == 3, file, f"{at}shape", shape)
+    for name, allowed in (("dtype", ("uint8",)), ("channels", ("RGB",)), ("resize", RESIZES)):
+        _require(pixels.get(name) in allowed, file, at + name, pixels.get(name))
+    sampling = _field(file, manifest, "sampling", dict)
+    _require(sampling.get("frames") == shape[1], file, "sampling.frames", sampling.get("frames"))
+    _require(_seconds(sampling.get("clip_seconds")), file, "sampling.clip_seconds", sampling.get("clip_seconds"))
+
+
+def _check_step(file, manifest):
+    names: set = set()
+    for field in ("inputs", "state"):
+        entries = _field(file, manifest, field, dict)
+        _require(entries and not names & set(entries), file, field, list(entries))
+        names |= set(entries)
+        for name, entry in entries.items():
+            plain = isinstance(entry, dict) and entry.get("dtype") in DTYPES and not CONTROL.search(name)
+            _require(plain, file, f"{field}.{name}", entry)
+            shape = _field(file, entry, "shape", list, f"{field}.{name}.")
+            _require(_sizes(shape) and shape[0] == 1 and np.prod(shape, dtype=float) <= MOST, file, f"{field}.{name}.shape", shape)
+    if LABELS in manifest["inputs"]:
+        vocabulary = _field(file, manifest, "vocabulary", dict)
+        for space in ("verb", "noun"):
+            _require(_field(file, vocabulary, space, list, "vocabulary."), file, f"vocabulary.{space}", [])
+    about = _field(file, manifest, "anticipation", dict)
+    _require(_seconds(about.get("step")), file, "anticipation.step", about.get("step"))
+    times, steps = (_field(file, about, name, kind, "anticipation.") for name, kind in (("times", list), ("steps", int)))
+    _require(times and all(map(_seconds, times)), file, "anticipation.times", times)
+    _require(len(times) <= steps <= 1000, file, "anticipation.steps", steps)
+
+
+def _check_outputs(file, manifest):
+    outputs = _field(file, manifest, "outputs", dict)
+    _require(outputs and not set(outputs) & set(manifest.get("state", ())), file, "outputs", outputs)
+    for head, names in outputs.items():
+        plain = isinstance(names, list) and names and all(isinstance(name, str) and not CONTROL.search(name) for name in [head, *names])
+        _require(plain, file, f"outputs.{head}", names)
+
+
+def _sizes(shape):
+    return bool(shape) and all(type(size) is int and size > 0 for size in shape)
+
+
+def _seconds(value):
+    return type(value) in (int, float) and 0 < value < float("inf")
+
+
+def _field(file, record, name, kind, at=""):
+    if name not in record:
+        raise InputError(f"{file}: {at}{name} is missing; export it again.")
+    _require(type(record[name]) is kind, file, at + name, record[name])
+    return record[name]
+
+
+def _require(fine, file, field, found):
+    if not fine:
+        raise InputError(f"{file}: {field} is {found!r:.80}, which no artifact can have; export it again.")

@@ -1,0 +1,189 @@
+"""A run with what its exports are judged by: held-out clips and the Keras model's answers to them.
+
+A model of clips answers each clip at once. One that anticipates is exported as the step of a stream: the Keras model sees a held-out
+window of observations at once, the file one observation after another, and every anticipation time is judged as a head of its own.
+"""
+
+import functools
+import os
+
+import numpy as np
+
+import egokeras
+from egokeras.compress.tflite import SIGNATURE
+from egokeras.data.joined import folders, open_sets
+from egokeras.device.anticipation import Anticipator
+from egokeras.device.artifact import Artifact
+from egokeras.device.manifest import CLIP, INPUT, LABELS, STEP
+from egokeras.errors import InputError
+from egokeras.files import read_json
+from egokeras.gate import Limits, judge
+from egokeras.progress import track
+from egokeras.protocol import ANTICIPATION
+from egokeras.recipe import Data
+
+GATE_CLIPS = 2000  # of a split at most: more take long and change no answer
+GATE_WINDOWS = 500  # the same for a step, which runs 14 times a window
+BATCH = 4  # clips in memory at once
+
+
+def open_run(path, shards=None):
+    """The `ClipRun` or `StepRun` in a run folder.
+
+    Args:
+        path: the folder.
+        shards: open data to calibrate and judge on; None opens that of the run.
+
+    Raises:
+        InputError: the run or the data cannot be used.
+    """
+    recipe, model = read_json(path / "recipe.json"), egokeras.load_model(path / "model.keras")
+    anticipates = any(len(logits.shape) == 3 for logits in model.output.values())
+    if not anticipates and set(model.input) != {INPUT}:
+        raise InputError(f"{path} takes {', '.join(model.input)}; export ships models of {INPUT!r} clips, and those that anticipate.")
+    shards = shards or _open_shards(recipe, path)
+    if not anticipates and shards.index.get("channels") != "RGB":
+        raise InputError(f"{path} reads {shards.index.get('channels')} and not RGB pictures, which no artifact can take yet.")
+    return (StepRun if anticipates else ClipRun)(path, recipe, shards, model)
+
+
+def _open_shards(recipe, path):
+    paths = recipe.get("data", {}).get("shards")
+    missing = [folder for folder in folders(paths) if not os.path.isdir(folder)] if paths else [paths]
+    if missing:
+        raise InputError(f"{path / 'recipe.json'}: the data {missing[0]!r} is not here; give its folder with --data.")
+    return open_sets(paths)
+
+
+class ClipRun:
+    """A run whose model takes clips.
+
+    Attributes:
+        path: the run folder.
+        shards: the open data.
+        model: the `keras.Model`.
+        classes: head to class names in the order of their ids.
+        train: rows of the training clips.
+        counts: `clips` and `windows` that judge, and the number of their `videos`.
+    """
+
+    kind, most = CLIP, GATE_CLIPS
+
+    def __init__(self, path, recipe, shards, model):
+        self.path, self.shards, self.model = path, shards, model
+        classes = read_json(path / "classes.json")
+        self.classes = {head: names for head, names in classes.items() if head in model.output}
+        shards.check_fits(model, self.classes)
+        self.train, validation = Data.of_run(recipe).rows(shards)
+        windows = shards.rows("windows") if "windows" in shards.splits else validation[:0]
+        video = shards.clips["video"]
+        windows = windows[~np.isin(video[windows], video[self.train])]  # of several splits, one trains on what another holds out
+        validation, windows = self._some(validation), self._some(windows)
+        self._rows = np.concatenate([validation, windows])
+        self._videos = video[self._rows]
+        self.counts = {"clips": len(validation), "windows": len(windows), "videos": len(np.unique(self._videos))}
+        unlabelled = np.full(len(windows), -1, np.int32)
+        labels = {head: np.concatenate([shards.labels(head, validation), unlabelled]) for head in self.classes}
+        self._labels = {name: labels[head] for name, head, _ in self._judged()}
+
+    @functools.cached_property
+    def _logits(self):
+        return self._answers(self.model.predict_on_batch, "Keras")
+
+    def _some(self, rows):
+        """At most `most` of `rows`, the same ones every time."""
+        return rows if len(rows) <= self.most else np.sort(np.random.default_rng(0).permutation(rows)[: self.most])
+
+    def _judged(self):
+        """What is judged: (its name, its head, which part of that head's logits)."""
+        return [(head, head, np.s_[:]) for head in self.classes]
+
+    def _answers(self, predict, label):
+        """Logits by name, (clips, classes) float32, for all clips that judge; a few clips are in memory at a time."""
+        judged = self._judged()
+        parts = {name: [np.zeros((0, len(self.classes[head])), np.float32)] for name, head, _ in judged}
+        for start in track(range(0, len(self._rows), BATCH), f"gate, {label}", unit="batch"):
+            inputs = self.shards.inputs(self._rows[start : start + BATCH])
+            outputs = predict({name: inputs[name] for name in self.model.input})
+            for name, head, part in judged:
+                parts[name].append(np.asarray(outputs[head])[part])
+        return {name: np.concatenate(found) for name, found in parts.items()}
+
+    def gate(self, export, file):
+        """What the gate measures on a TFLite file, with `counts`."""
+        limits = Limits(lost_points=export.max_lost_points, agreement=export.min_agreement)
+        run = self._runner(file)
+
+        def predict(inputs):
+            outputs = [run({name: clips[number] for name, clips in inputs.items()}) for number in range(len(next(iter(inputs.values()))))]
+            return {head: np.stack([output[head] for output in outputs]) for head in self.classes}
+
+        exact = export.quantization == "float32"
+        return {**self.counts, **judge(self._logits, self._answers(predict, export.name), self._labels, self._videos, limits, exact=exact)}
+
+    def _runner(self, file):
+        """Function of the inputs of one clip to logits by head, from the TFLite file."""
+        artifact = Artifact(
+            folder=file.parent, model=file, threads=os.cpu_count() or 1, manifest=self.describe() | {"signature": SIGNATURE}
+        )
+        return lambda inputs: artifact.predict(inputs[INPUT])
+
+    def source(self, folder):
+        """The saved model to convert, and the names of its outputs; what must be made for it goes into `folder`."""
+        return self.path / "model.keras", list(self.classes)
+
+    def describe(self):
+        """What artifact.json says about inputs and outputs."""
+        index = self.shards.index
+        pixels = {"shape": [1, *self.shards.shape], "dtype": "uint8", "channels": index["channels"], "resize": index["resize"]}
+        return {
+            "inputs": {INPUT: pixels},
+            "outputs": self.classes,
+            "sampling": {**index["sampling"], "clip_seconds": index["clip_seconds"]},
+        }
+
+
+class StepRun(ClipRun):
+    """A run whose model anticipates; it is exported as the step of a stream."""
+
+    kind, most = STEP, GATE_WINDOWS
+
+    def __init__(self, path, recipe, shards, model):
+        from egokeras.models.anticipation_step import step_model
+
+        self.step = step_model(model)
+        super().__init__(path, recipe, shards, model)
+
+    def _judged(self):
+        times = enumerate(ANTICIPATION)
+        return [(f"{head} {time:g} s", head, np.s_[:, row]) for row, time in times for head in self.classes]
+
+    def _runner(self, file):
+        artifact = Artifact(
+            folder=file.parent, model=file, threads=os.cpu_count() or 1, manifest=self.describe() | {"signature": SIGNATURE}
+        )
+        return Anticipator(artifact).window
+
+    def source(self, folder):
+        file = folder / "step.keras"
+        if not file.exists():
+            self.step.save(file)
+        return file, [*self.classes, *self._state()]
+
+    def _state(self):
+        return [name for name in self.step.input if name in self.step.output]
+
+    def describe(self):
+        tensors = {name: {"shape": [1, *tensor.shape[1:]], "dtype": tensor.dtype} for name, tensor in self.step.input.items()}
+        sets = getattr(self.shards, "sets", None) or {self.shards.modality: self.shards}
+        observed = {name: {**tensors[name], "observed": sets[name].index["observations"]} for name in self.model.input}
+        spaces = ("verb", "noun") if LABELS in observed else ()
+        about = next(iter(observed.values()))["observed"]
+        return {
+            "kind": STEP,
+            "inputs": observed,
+            "state": {name: tensors[name] for name in self._state()},
+            "outputs": self.classes,
+            "anticipation": {"step": about["step"], "steps": about["steps"], "times": list(ANTICIPATION)},
+            **({"vocabulary": {space: list(self.shards.classes[space]) for space in spaces}} if spaces else {}),
+        }
