@@ -247,7 +247,7 @@ def recognised_markov(out, set_path):
     known = verbs[..., pairs[:, 0]] * nouns[..., pairs[:, 1]]
     counts = np.bincount(shards.labels("action", train), minlength=len(pairs))
     follows = np.tile(counts / counts.sum(), (len(pairs), 1))
-    for labels in training_set(shards, train, ("action",), rows).sequences("action"):
+    for labels in training_set(shards, train, ("action",)).sequences("action"):
         np.add.at(follows, (labels[:-1], labels[1:]), 1)
     following = known / known.sum(-1, keepdims=True) @ (follows / follows.sum(1, keepdims=True))
     found = anticipation_scores.places_over_time(following, shards.labels("action", rows))

@@ -11,12 +11,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from egokeras.protocol import ANTICIPATION
-from egokeras.scores import Place, bounds, majority_place, place, softmax
+from egokeras.scores import Place, bounds, place, softmax
 
 ONE_SECOND = ANTICIPATION.index(1.0)  # the time that challenges judge
 K = 5
 MANY_SHOT = 100  # a class with more training clips is many-shot
-NUMBERS_AT_ONCE = 1 << 22  # scores that lie in memory as float64 together
 LEAST = np.finfo(np.float64).tiny  # probability of a verb or noun that no action has: its logarithm stays finite
 
 
@@ -85,25 +84,6 @@ def places_over_time(scores, labels):
     return Place(above, tied)
 
 
-def places(logits, labels, actions, sizes):
-    """Places of the labels of every head at every time, a few clips at once.
-
-    Args:
-        logits: (clips, times, actions).
-        labels: head to (clips,) of `action` and, as far as wanted, `verb` and `noun`; -1 is none.
-        actions, sizes: as for `with_marginals`.
-
-    Returns:
-        Head to `Place` of (clips, times).
-    """
-    step = max(1, NUMBERS_AT_ONCE // max(1, logits.shape[1] * logits.shape[2]))
-    parts = []
-    for at in range(0, len(logits), step):
-        scores = with_marginals({"action": logits[at : at + step]}, actions, {space: sizes[space] for space in sizes if space in labels})
-        parts.append({head: places_over_time(values, labels[head][at : at + step]) for head, values in scores.items()})
-    return {head: joined([part[head] for part in parts]) for head in parts[0]}
-
-
 def joined(parts):
     """Places of several batches of clips as one."""
     return Place(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
@@ -153,11 +133,6 @@ def time_to_action(found, k=K, times=ANTICIPATION):
     return float((hits * missed * np.asarray(times)[: hits.shape[1]]).sum(axis=1).mean())
 
 
-def majority(train_labels, labels, classes):
-    """`Place` of (clips, 1): the ranking of the classes by how often they occur in training is the same at all times."""
-    return Place(*(array[:, None] for array in majority_place(train_labels, labels, classes)))
-
-
 def paired_bounds(hits, others, videos, draws=1000, seed=0):
     """How much better one model is than another on the same clips, in points: mean difference and its 95% bounds over videos.
 
@@ -204,6 +179,9 @@ def summary(heads, videos, subsets, many):
 
 def many_shot_masks(train_labels, actions, sizes):
     """The masks of `summary` by training counts: `many_shot` by EPIC-KITCHENS-55's definition, `many_shot_either` by RU-LSTM's.
+
+    Counted are the training clips of the run at hand, so with another training split the classes are not those of the lists that
+    EPIC-KITCHENS-55 published.
 
     Args:
         train_labels: head to the labels of the training clips, without -1.

@@ -14,7 +14,7 @@ import numpy as np
 from egokeras import anticipation_scores as anticipation
 from egokeras.errors import InputError
 from egokeras.files import atomic, write_json
-from egokeras.inference import discarded, pairs, predict_logits, predict_over_time
+from egokeras.inference import pairs, predict_logits, predict_over_time
 from egokeras.markov import markov_place
 from egokeras.scores import KS, Place, action_place, bounds, interval, majority_place, pair, place, tail_classes, wilson
 
@@ -99,21 +99,28 @@ def _over_time(shards, places, chosen, scored):
     """The entry `anticipation` of the metrics; `chosen` are the rows to judge and to train on, `scored` the arguments of `score`."""
     (rows, train_rows), (predictions, training, _) = chosen, scored
     known = {head: labels[labels >= 0] for head, labels in training.labels.items() if (labels >= 0).any()}
-    heads = {}
+    heads, moment = {}, _known(shards)
+    counted = np.union1d(train_rows, shards.discarded(near=train_rows)) if len(train_rows) else train_rows
     for head, found in places.items():
         labels, classes = predictions[f"label_{head}"], len(shards.classes[head])
         judged = np.flatnonzero(labels >= 0)
         rankings = {"model": found.of(judged)}
         if head in known:
-            whole, moment = shards.labels(head, np.arange(len(shards))), shards.index["observations"].get("known", "start")
-            rankings["markov"] = markov_place(shards.clips, whole, rows[judged], train_rows, classes, moment)
-            rankings["majority"] = anticipation.majority(known[head], labels[judged], classes)
+            whole = shards.labels(head, np.arange(len(shards)))
+            rankings["markov"] = markov_place(shards.clips, whole, rows[judged], counted, classes, moment)
+            rankings["majority"] = Place(*(array[:, None] for array in majority_place(known[head], labels[judged], classes)))
         if len(judged):
             heads[head] = anticipation.Head(rows=judged, labels=labels[judged], classes=classes, places=rankings)
     sizes = {head: len(names) for head, names in shards.classes.items()}
     many = anticipation.many_shot_masks({head: known[head] for head in heads if head in known}, pairs(shards), sizes)
     summary = anticipation.summary(heads, predictions["video"], _subsets(heads, *scored), many)
-    return {**summary, "discarded": len(discarded(shards, rows))}
+    return {**summary, "discarded": len(shards.discarded(near=rows))}
+
+
+def _known(shards):
+    """The moment at which an action becomes known, `start` or `stop`: as the set of past labels has it, if there is one."""
+    past = getattr(shards, "sets", {}).get("labels", shards)
+    return past.index["observations"].get("known", "start")
 
 
 def score(predictions, training, groups):

@@ -183,7 +183,9 @@ def _ship(run, export, file, accept_untested):
 
 def _nearest(run, export, work):
     """The smallest kind of file above the one that failed that would pass the same gate, measured."""
-    milder = [dataclasses.replace(export, name=kind, quantization=kind) for kind in KINDS[KINDS.index(export.quantization) + 1 :]]
+    shipped_as = {(other.kind, other.quantization): other.name for other in map(load, names())}
+    kinds = KINDS[KINDS.index(export.quantization) + 1 :]
+    milder = [dataclasses.replace(export, name=shipped_as[export.kind, kind], quantization=kind) for kind in kinds]
     with tempfile.TemporaryDirectory(dir=work) as folder:
         files = _convert(run, milder, pathlib.Path(folder)) if milder else []
         for other, file in zip(milder, files, strict=True):

@@ -3,7 +3,6 @@
 import numpy as np
 
 from egokeras import anticipation_scores as anticipation
-from egokeras.data.segments import DISCARDED
 from egokeras.errors import InputError
 from egokeras.progress import track
 from egokeras.protocol import ANTICIPATION
@@ -13,12 +12,6 @@ def pairs(shards):
     """Verb and noun of each action of a set, (actions, 2), or None where it does not say."""
     found = shards.index.get("actions")
     return None if found is None else np.array(found, np.int64).reshape(-1, 2)
-
-
-def discarded(shards, rows):
-    """Rows of the segments in the videos of `rows` before which nothing was observed: they are in no other split, and not judged."""
-    found = shards.rows(DISCARDED) if DISCARDED in shards.splits else np.zeros(0, np.int64)
-    return found[np.isin(shards.clips["video"][found], np.unique(shards.clips["video"][rows]))]
 
 
 def predict_logits(model, shards, rows, batch_size=16):

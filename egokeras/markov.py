@@ -9,20 +9,22 @@ import numpy as np
 from egokeras.protocol import ANTICIPATION
 from egokeras.scores import Place, place
 
+LATEST = 1e8  # seconds; later, such as the stop of a segment without one, is never
+UNSEEN = -2  # before an action of which the predecessor may not be counted
 SECOND = 1_000_000  # microseconds; whole numbers, so that what is known does not hang on the last digit of a float
 
 
 def markov_place(clips, labels, rows, train_rows, classes, known="start"):
     """Places in the ranking by what followed the last known action in the training videos, and by training frequency behind that.
 
-    Counted are neighbours in the videos of the training clips, without the clips that are judged. An action before which nothing is
-    known is ranked by what the training videos begin with.
+    Counted are training clips that follow one another with no other segment between them, without the clips that are judged. An
+    action before which nothing is known is ranked by what the training videos begin with.
 
     Args:
         clips: structured array of all segments, with `video`, `start`, `stop`.
         labels: (segments,) of one label space; -1 is none.
         rows: labelled segments that are judged.
-        train_rows: those of the training clips.
+        train_rows: segments that are counted: training clips, and discarded segments of their videos (see `ClipTable.discarded`).
         classes: number of classes.
         known: see `last_known`.
 
@@ -31,15 +33,20 @@ def markov_place(clips, labels, rows, train_rows, classes, known="start"):
     """
     labelled = np.flatnonzero(labels >= 0)
     ids, last = labels[labelled], last_known(clips[labelled], known)[np.searchsorted(labelled, rows)]
-    trained = np.isin(clips["video"][labelled], np.unique(clips["video"][train_rows])) & ~np.isin(labelled, rows)
-    before, after = predecessors(clips[labelled[trained]]), ids[trained]
-    before = np.where(before >= 0, after[before], -1)
+    trained = np.setdiff1d(train_rows, rows).astype(np.int64)
+    trained = trained[labels[trained] >= 0]
+    first = predecessors(clips)[trained]
+    before = np.where(np.isin(first, trained), labels[first], np.where(first < 0, -1, UNSEEN))
+    after = labels[trained]
     context = np.where(last >= 0, ids[last], -1)
     return following_place(before, after, context, labels[rows], classes)
 
 
 def following_place(before, after, context, labels, classes):
-    """Places of `labels` (clips,) by what came after `context` (clips, times) in the pairs (before, after); -1 is no action."""
+    """Places of `labels` (clips,) by what came after `context` (clips, times) in the pairs (before, after); -1 is no action.
+
+    A pair whose `before` is `UNSEEN` counts in the frequencies alone.
+    """
     order = np.argsort(before, kind="stable")
     before, after = before[order], after[order]
     frequency = np.bincount(after, minlength=classes)
@@ -58,7 +65,7 @@ def last_known(clips, known="start", times=ANTICIPATION):
 
     Args:
         clips: structured array with `video`, `start`, `stop` of all annotated segments, in any order.
-        known: `start` or `stop`, the moment at which an action becomes known.
+        known: `start` or `stop`, the moment at which an action becomes known; one without a stop never is by its stop.
         times: seconds before the start.
     """
     now, since = _whole(clips["start"]), _whole(clips[known])
@@ -85,4 +92,4 @@ def _by_video(videos, first, second):
 
 
 def _whole(seconds):
-    return np.rint(np.multiply(seconds, SECOND)).astype(np.int64)
+    return np.rint(np.clip(seconds, 0, LATEST) * SECOND).astype(np.int64)

@@ -35,7 +35,7 @@ class Data:
     Attributes:
         shards: folder that `egokeras prepare` or `egokeras observe` made; several of the latter, with commas between them, are joined.
         train, validation: names of the splits.
-        heads: label spaces to learn; empty is `verb` and `noun` where the data has them, else `action`.
+        heads: label spaces to learn; empty is `verb` and `noun` where the data has them and is no observation set, else `action`.
         classes: sizes of the label spaces, for `describe` without data; data that has other sizes is refused.
         videos: a text file with one video name per line, or a csv with a column `video_id`: only clips of these videos are used.
         hold_out: share of the training clips to validate on, in the place of the split `validation`: 1/2, 1/3, 1/4 ..., whichever is
@@ -82,7 +82,7 @@ class Recipe:
         seed: of the weights, the order of the clips and the augmentation.
         early_stopping: epochs without a better `monitor` after which training ends and the best weights return; None is never.
         monitor: what is better: a lower `val_loss`, or a higher `val_action_top5` or the like.
-        start_from: earlier stages, or run folders, whose trained weights are taken over where layers have the same name and shape.
+        start_from: earlier stages, or run folders, whose weights layers of the same name take over; another shape is an error.
         mixed_precision: compute in float16 with float32 weights (for GPUs).
         cache_features: compute a frozen backbone's features once, where no augmentation forbids it.
         feature_views: augmented copies of each training clip whose features are computed once, too, and taken in turn by the epochs; 0
@@ -161,11 +161,12 @@ def load(recipe, changes=()):
     stages = getattr(run_file(path), "stages", None)
     if not callable(stages):
         raise InputError(f"{path} has no function stages(); a recipe file returns a tuple of Recipe from it.")
-    hints, arguments, fields = typing.get_type_hints(stages), {}, []
+    parameters, arguments, fields = inspect.signature(stages).parameters, {}, []
     for change in changes:
         key, equals, text = change.partition("=")
-        if equals and key in inspect.signature(stages).parameters:
-            arguments[key] = _parse(text, hints[key], key)
+        if equals and key in parameters:
+            hint = typing.get_type_hints(stages).get(key) or _type_of(parameters[key].default, f"{path}: {key} of stages()")
+            arguments[key] = _parse(text, hint, key)
         else:
             fields.append(change)
     made = stages(**arguments)
@@ -174,6 +175,13 @@ def load(recipe, changes=()):
     for change in fields:
         made = override(made, change)
     return made
+
+
+def _type_of(default, what) -> Any:
+    """The type hint that the default of an argument without one stands for."""
+    if default in (None, inspect.Parameter.empty):
+        raise InputError(f"{what} has neither a type nor a default that tells one; annotate it, for example with `: int`.")
+    return types.GenericAlias(tuple, (type((*default, "")[0]), ...)) if isinstance(default, tuple) else type(default)
 
 
 def override(stages, assignment):

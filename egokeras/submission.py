@@ -78,18 +78,23 @@ def _short(value):
 
 
 def anticipated_scores(verb_logits, noun_logits, action_logits, actions):
-    """The entry of one segment: probabilities of verbs and nouns, and of the best of the `actions` (actions, 2) that the model knows."""
-    best, p = _best(action_logits[None])[0], softmax(action_logits)
+    """The entry of one segment: probabilities of verbs and nouns, and of the best of the `actions` (actions, 2) that the model knows.
+
+    Actions of the same verb and noun are one pair, with the sum of their probabilities.
+    """
+    pairs, pair = np.unique(actions, axis=0, return_inverse=True)
+    p = np.bincount(pair.reshape(-1), softmax(action_logits), len(pairs))
+    best = _best(p[None])[0]
     return {
         "verb": _by_id(softmax(verb_logits)),
         "noun": _by_id(softmax(noun_logits)),
-        "action": {f"{verb},{noun}": _short(score) for (verb, noun), score in zip(actions[best], p[best], strict=True)},
+        "action": {f"{verb},{noun}": _short(score) for (verb, noun), score in zip(pairs[best], p[best], strict=True)},
     }
 
 
 def unobserved_scores(verbs, nouns, actions):
     """The entry of a segment before which nothing was observed: zeros, as RU-LSTM gives them."""
-    pairs = {f"{verb},{noun}": 0.0 for verb, noun in actions[:BEST]}
+    pairs = {f"{verb},{noun}": 0.0 for verb, noun in np.unique(actions, axis=0)[:BEST]}
     return {"verb": _by_id(np.zeros(verbs)), "noun": _by_id(np.zeros(nouns)), "action": pairs}
 
 
@@ -129,8 +134,9 @@ def write(path, predictions, supervision=None, challenge="action_recognition", a
         _check(np.array([*predictions["uid"], *unobserved]), predictions, ("verb", "noun", "action"))
     sizes = predictions["logits_verb"].shape[1], predictions["logits_noun"].shape[1]
     check_name(path, *sizes)
-    if actions is not None and len({*map(tuple, actions.tolist())}) < BEST <= sizes[0] * sizes[1]:
-        raise InputError(f"a challenge submission needs scores of {BEST} actions; the model knows {len(actions)}.")
+    known = BEST if actions is None else len(np.unique(actions, axis=0))
+    if known < BEST <= sizes[0] * sizes[1]:
+        raise InputError(f"a challenge submission needs scores of {BEST} pairs of verb and noun; the model knows {known}.")
     head = {
         "version": version(*sizes),
         "challenge": challenge,

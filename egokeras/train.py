@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
+import inspect
 import math
 import pathlib
 import re
@@ -45,7 +46,7 @@ def fit(recipe, run_dir, *, quiet=False, resume=False, snapshot_seconds=snapshot
         strategy: a `tf.distribute.MirroredStrategy`, or None for one device.
 
     Returns:
-        The trained student, a `keras.Model` from `rgb`.
+        The trained student, a `keras.Model` from its inputs by modality to logits by label space.
 
     Raises:
         InputError: the recipe and the data do not fit, a clip is damaged, or a training is to be resumed that differs.
@@ -164,16 +165,31 @@ def _build(recipe, shards, classes):
 
 def build(model, classes, shapes):
     """The Keras model of a recipe's `model` for clips of `shapes`, by modality."""
+    check_kind(model, shapes)
     if "rgb" in shapes:
         frames, size, *_ = shapes["rgb"]
         return model.build(classes=classes, frames=frames, size=size)
     return model.build(classes=classes, shapes=shapes)
 
 
+def check_kind(model, shapes):
+    """Refuse data that a recipe's `model` cannot take.
+
+    Raises:
+        InputError: it takes clips and the data has observations, or the other way round.
+    """
+    takes_clips = "frames" in inspect.signature(model.build).parameters
+    if takes_clips != ("rgb" in shapes):
+        takes, maker = ("rgb clips", "prepare") if takes_clips else ("features or labels", "observe")
+        takes = takes if takes_clips or hasattr(model, "modalities") else "labels"
+        found = f"the recipe's {type(model).__name__} takes {takes}, the data has {', '.join(shapes)}"
+        raise InputError(f"{found}; make a set for it with `egokeras {maker}`.")
+
+
 def _check_vocabulary(model, shards):
     """A model that reads labels must know all verbs and nouns: TensorFlow takes a vector of nobody for others on a GPU."""
     vocabulary = getattr(model, "labels", model)
-    for field in ("verbs", "nouns") if "labels" in shards.modalities else ():
+    for field in ("verbs", "nouns") if "labels" in shards.modalities and hasattr(vocabulary, "verbs") else ():
         known, there = getattr(vocabulary, field), len(shards.classes[field[:-1]])
         if known < there:
             prefix = "model" if vocabulary is model else "model.labels"
@@ -248,6 +264,7 @@ def _fit(recipe, student, source, rows, conduct, folder, run_dir=None, begin=lam
         first_step=state.epoch * steps + state.step,
         augment=recipe.data.augment if "rgb" in source.modalities else None,
         balanced=recipe.data.balanced,
+        inputs=list(student.input),
     )
     order = tf.data.Dataset.from_tensor_slices(validation_rows).batch(recipe.batch_size)
     try:
@@ -256,7 +273,7 @@ def _fit(recipe, student, source, rows, conduct, folder, run_dir=None, begin=lam
             epochs=recipe.epochs,
             initial_epoch=recipe.epochs if state.stopped else state.epoch,
             steps_per_epoch=steps,
-            validation_data=batches(source, order, heads) if len(validation_rows) else None,
+            validation_data=batches(source, order, heads, list(student.input)) if len(validation_rows) else None,
             callbacks=[*callbacks(run_dir, conduct.quiet, state.found), *stopping, keras.callbacks.TerminateOnNaN(), state],
             shuffle=False,
             verbose=int(sys.stdout.isatty() and not conduct.quiet),
@@ -269,8 +286,8 @@ def _fit(recipe, student, source, rows, conduct, folder, run_dir=None, begin=lam
 
 
 def _distiller(recipe, student, source, rows, heads, steps):
-    train_rows, held_out = rows
-    distiller = Distiller(student, recipe.method.bind(training_set(source, train_rows, heads, held_out)))
+    train_rows, _ = rows
+    distiller = Distiller(student, recipe.method.bind(training_set(source, train_rows, heads, recipe.data.train)))
     distiller.compile(recipe.optim.build(steps, recipe.epochs))
     scores = {"val_loss", *(f"val_{space}_top{k}" for space in heads for k in distiller.top if k < student.output[space].shape[-1])}
     if recipe.early_stopping is not None and recipe.monitor not in scores:
@@ -334,11 +351,13 @@ def open_shards(recipe):
     """The shards of a recipe.
 
     Raises:
-        InputError: the recipe names none.
+        InputError: the recipe names none, or its model takes others.
     """
     if not recipe.data.shards:
         raise InputError(f"recipe {recipe.name!r} has no data; give data.shards=FOLDER, a folder made by `egokeras prepare`.")
-    return open_sets(recipe.data.shards)
+    shards = open_sets(recipe.data.shards)
+    check_kind(recipe.model, shards.modalities)
+    return shards
 
 
 def _resolved(paths):

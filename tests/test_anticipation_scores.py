@@ -63,24 +63,21 @@ def test_places_are_those_of_a_slow_ranking(logits, labels, k):
         assert found[clip, time] == pytest.approx(expected)
 
 
-def test_blocks_change_nothing(monkeypatch):
+def test_marginals_are_ranked_like_actions():
     rng = np.random.default_rng(0)
     logits, action = rng.normal(size=(11, 8, 5)).astype("float32"), rng.integers(5, size=11)
     labels = {"action": action, "verb": ACTIONS[action, 0], "noun": ACTIONS[action, 1]}
-    whole = anticipation.places(logits, labels, ACTIONS, SIZES)
-    monkeypatch.setattr(anticipation, "NUMBERS_AT_ONCE", 100)  # two clips
-    parts = anticipation.places(logits, labels, ACTIONS, SIZES)
+    heads = anticipation.with_marginals({"action": logits}, ACTIONS, SIZES)
     for head, column in (("action", None), ("verb", 0), ("noun", 1)):
-        np.testing.assert_array_equal(whole[head].above, parts[head].above)
+        found = anticipation.places_over_time(heads[head], labels[head])
         for clip, time in np.ndindex(11, 8):
             row = logits[clip, time] if column is None else _marginal(logits[clip, time], column, SIZES[head])
-            assert whole[head].above[clip, time] == sum(score > row[labels[head][clip]] for score in row)
-    assert list(anticipation.places(logits, {"action": action}, ACTIONS, SIZES)) == ["action"]
+            assert found.above[clip, time] == sum(score > row[labels[head][clip]] for score in row)
 
 
 def test_a_verb_that_no_action_has_ties_with_its_like():
-    logits = np.zeros((1, 8, 5), "float32")
-    found = anticipation.places(logits, {"action": np.array([0]), "verb": np.array([4])}, ACTIONS, {"verb": 6})["verb"]
+    verbs = anticipation.with_marginals({"action": np.zeros((1, 8, 5), "float32")}, ACTIONS, {"verb": 6})["verb"]
+    found = anticipation.places_over_time(verbs, np.array([4]))
     assert (found.above == 3).all() and (found.tied == 3).all()
 
 
@@ -187,7 +184,7 @@ def heads():
     rng = np.random.default_rng(1)
     labels = rng.integers(3, size=10)
     model = anticipation.places_over_time(rng.normal(size=(10, 8, 30)).astype("float32"), labels)
-    rankings = {"model": model, "majority": anticipation.majority(np.array([2, 2, 1]), labels, 30)}
+    rankings = {"model": model, "majority": Place(*(array[:, None] for array in scores.majority_place(np.array([2, 2, 1]), labels, 30)))}
     return {"verb": anticipation.Head(rows=np.arange(1, 11), labels=labels, classes=30, places=rankings)}
 
 

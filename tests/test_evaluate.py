@@ -199,12 +199,21 @@ def test_what_follows_is_learnt_from_the_training_videos_alone(past):
     from egokeras.markov import markov_place
 
     shards, rows, train_rows = past
+    counted = np.concatenate([train_rows, shards.discarded("train")])
     metrics, _ = evaluate.evaluate_rows(Oracle(shards), shards, rows, train_rows)
     found = {head: result["markov"]["top1"] for head, result in metrics["anticipation"]["heads"].items()}
     for head, names in shards.classes.items():
-        expected = markov_place(shards.clips, shards.clips[f"label_{head}"], rows, train_rows, len(names))
+        expected = markov_place(shards.clips, shards.clips[f"label_{head}"], rows, counted, len(names))
         assert found[head] == pytest.approx((100 * expected.hits(1).mean(axis=0)).tolist(), abs=1e-3)
     assert found["action"][0] > metrics["heads"]["action"]["majority"]["top1"] + 20  # the next action follows in 4 of 5 cases
+
+
+def test_the_set_of_past_labels_says_when_an_action_is_known(past):
+    shards = past[0]
+    labels = types.SimpleNamespace(index={"observations": {"known": "stop"}})
+    assert evaluate._known(shards) == "start"
+    assert evaluate._known(types.SimpleNamespace(index=shards.index, sets={"rgb_features": shards, "labels": labels})) == "stop"
+    assert evaluate._known(types.SimpleNamespace(index=labels.index, sets={"rgb_features": labels, "objects": shards})) == "stop"
 
 
 def test_recall_of_subsets_is_that_of_their_clips(past, monkeypatch):

@@ -162,6 +162,14 @@ def test_a_step_of_another_model_is_refused_and_leaves_nothing(run_dir, run, cop
     assert sorted(run_dir.rglob("*")) == before
 
 
+def test_the_nearest_that_passes_is_named_as_it_is_shipped(run_dir, run, quick, monkeypatch):
+    found = {"clips": 300, "windows": 0, "videos": 30}
+    monkeypatch.setattr(export, "explain", lambda gate: "it is bad")
+    monkeypatch.setattr(run, "gate", lambda kind, file: {**found, "answer": "pass" if kind.quantization == "float16" else "fail"})
+    with pytest.raises(InputError, match="mine fails its gate: it is bad; the nearest that passes is anticipation_step_float16"):
+        ship(Export(name="mine", kind="anticipation_step", quantization="dynamic_range"), run_dir)
+
+
 def test_an_export_for_clips_is_refused(run_dir, quick):
     with pytest.raises(
         InputError, match=r"run is of the kind 'anticipation_step', export 'int8' of 'clip'; give one of anticipation_step, "

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egokeras import anticipation_scores, markov
+from egokeras import markov
+from egokeras.data import past_actions
 from egokeras.protocol import ANTICIPATION
+from egokeras.scores import majority_place
 
 COLUMNS = [("video", "U8"), ("start", "f8"), ("stop", "f8")]
 
@@ -42,6 +44,24 @@ def test_last_known_is_the_latest_that_a_loop_finds(segments, known):
                 if other["video"] == clip["video"] and other[known] <= clip["start"] - seconds
             ]
             assert found[row, column] == (max(others)[2] if others else -1)
+
+
+@given(SEGMENTS, st.sampled_from(["start", "stop"]), st.data())
+@settings(max_examples=80, deadline=None)
+def test_the_last_known_action_is_the_last_that_a_model_of_past_labels_sees(segments, known, data):
+    clips = _clips((video, start, start + length) for video, start, length in segments)
+    clips["stop"][data.draw(st.lists(st.integers(0, len(clips) - 1), max_size=3))] = np.inf
+    verbs = np.arange(len(clips))
+    seen = past_actions.visible((clips["video"] == "b").astype(int), clips["start"], clips[known], verbs, verbs, past=len(clips))
+    for column, seconds in enumerate(ANTICIPATION):
+        shown = (seen[..., 0] > 0) & (seen[..., 2] >= round(100 * seconds))
+        last = [labels[mask][-1] - 1 if mask.any() else -1 for labels, mask in zip(seen[..., 0], shown, strict=True)]
+        assert markov.last_known(clips, known)[:, column].tolist() == last
+
+
+def test_an_action_without_a_stop_is_never_known_by_it():
+    clips = _clips([("v", 0, np.inf), ("v", 1, 2), ("v", 9, 10), ("v", 20, np.inf)])
+    assert markov.last_known(clips, "stop")[:, 4].tolist() == [-1, -1, 1, 2]
 
 
 def test_a_float_that_is_off_by_its_last_digit_hides_no_action():
@@ -81,15 +101,15 @@ def test_places_are_those_of_a_slow_ranking(pairs, asked):
 
 
 def test_the_judged_clips_are_not_counted_and_discarded_ones_are_history():
-    """Video a is trained on (its first segment was discarded), b is judged; c belongs to neither."""
+    """Video a is trained on (its first segment was discarded, and counts), b is judged; c belongs to neither."""
     clips = _clips([("a", 0, 1), ("a", 4, 5), ("a", 8, 9), ("b", 0, 1), ("b", 4, 5), ("b", 4.5, 6), ("c", 0, 1), ("c", 4, 5)])
     labels = np.array([0, 1, 2, 0, 1, 2, 0, 2])
-    found = markov.markov_place(clips, labels, np.array([4, 5]), np.array([1, 2]), 3)
+    found = markov.markov_place(clips, labels, np.array([4, 5]), np.array([0, 1, 2]), 3)
     assert found.above.tolist() == [[0] * 8, [1] * 6 + [0, 0]]  # 1 follows 0; 2 follows 1, which is known 0.5 s before
     assert found.tied[1].tolist() == [2] * 6 + [1, 1]  # after 0: 1, then 0 and 2 as frequent as one another
     unlabelled = labels.copy()
     unlabelled[3] = -1
-    assert markov.markov_place(clips, unlabelled, np.array([4]), np.array([1, 2]), 3).above.tolist() == [[1] * 8]  # begins with 0
+    assert markov.markov_place(clips, unlabelled, np.array([4]), np.array([0, 1, 2]), 3).above.tolist() == [[1] * 8]  # begins with 0
 
 
 def test_clips_of_one_recording_on_both_sides_are_counted_on_one():
@@ -98,6 +118,20 @@ def test_clips_of_one_recording_on_both_sides_are_counted_on_one():
     labels = np.array([0, 1, 0, 1, 0, 2])
     found = markov.markov_place(clips, labels, np.array([5]), np.arange(5), 3)
     assert found.above.tolist() == [[2] * 8]
+
+
+def test_no_transition_bridges_what_may_not_be_counted():
+    """0 x 1, with x unlabelled, judged or of no side: 1 did not follow 0, but is as frequent as 0."""
+    clips = _clips([("a", 0, 1), ("a", 2, 3), ("a", 4, 5), ("b", 0, 1), ("b", 9, 10), ("b", 12, 13)])
+    labels = np.array([0, 2, 1, 0, 1, 2])
+    for middle in (2, -1):
+        labels[1] = middle
+        found = markov.markov_place(clips, labels, np.array([4]), np.array([0, 2]), 3)
+        assert found.above.tolist() == [[0] * 8] and found.tied.tolist() == [[2] * 8]
+        first = markov.markov_place(clips, labels, np.array([3]), np.array([0, 2]), 3)
+        assert first.above.tolist() == [[0] * 8] and first.tied.tolist() == [[1] * 8]  # nor does a video begin with 1
+    labels[1] = 1
+    assert markov.markov_place(clips, labels, np.array([4, 5]), np.array([0, 1, 2]), 3).tied[0].tolist() == [1] * 8
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +155,7 @@ def test_transitions_of_epic_kitchens_55(epic55):
 @pytest.mark.parametrize(("column", "classes", "top1", "top5"), [(0, 125, 21.21, 70.17), (1, 352, 4.64, 17.77), (2, 2513, 2.61, 8.19)])
 def test_majority_on_epic_kitchens_55(epic55, column, classes, top1, top5):
     _, labels, count = epic55
-    found = anticipation_scores.majority(labels[:count, column], labels[count:, column], classes)
+    found = majority_place(labels[:count, column], labels[count:, column], classes)
     assert (found.top(1), found.top(5)) == pytest.approx((top1, top5), abs=0.01)
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import egokeras
+from egokeras import cli, train
 from egokeras import recipe as recipes
-from egokeras import train
 from egokeras.data.joined import open_sets
 
 FOLDER = pathlib.Path(__file__).parent.parent / "pipelines"
@@ -63,6 +63,16 @@ def test_anticipation_recipe_trains_all_its_stages(path, windows, tmp_path):
     shards = open_sets(folders)
     outputs = egokeras.load_model(tmp_path / path.stem / "model.keras")(shards.inputs(np.arange(3)))
     assert outputs["action"].shape == (3, 8, 5) and np.isfinite(outputs["action"]).all()
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipe_is_described_without_data(path, capsys):
+    changes = ["model.units=4"] if anticipates(path) else ["model.size=128"]
+    assert cli.main(["describe", str(path), *changes, "--json"]) == 0
+    for facts in json.loads(capsys.readouterr().out):
+        sizes = [size for name, (*_, size) in facts["outputs"].items() if name != "features"]
+        known = set(sizes) - {10}
+        assert facts["inputs"] and sizes and (known or any(said.startswith("10 classes of ") for said in facts["assumed"]))
 
 
 def test_table1_settings_are_overrides(epic_noise, tmp_path):

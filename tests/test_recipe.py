@@ -124,6 +124,20 @@ def test_arguments_of_stages_are_given_like_fields(tmp_path):
         recipes.load(file, ["nmes=b"])
 
 
+def test_arguments_without_a_type_have_that_of_their_default(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from egokeras.optim import Optim\nfrom egokeras.recipe import Recipe\n\n\ndef stages(lr=0.1, names=('a',), unknown=None):\n"
+        "    return tuple(Recipe(name=name, optim=Optim(learning_rate=lr)) for name in names)\n"
+    )
+    made = recipes.load(file, ["lr=1", "names=b,c"])
+    assert [stage.name for stage in made] == ["b", "c"] and made[0].optim.learning_rate == 1.0
+    with pytest.raises(InputError, match="lr: 'fast' does not fit; it takes float"):
+        recipes.load(file, ["lr=fast"])
+    with pytest.raises(InputError, match="unknown of stages.. has neither a type nor a default that tells one"):
+        recipes.load(file, ["unknown=3"])
+
+
 def test_json_names_the_classes():
     record = json.loads(json.dumps(recipes.as_json(Recipe(name="r", data=Data(heads=("verb",)), optim=Optim(schedule=StepDecay())))))
     assert record["is"] == "Recipe" and record["model"]["head"] == {"is": "ConvNet1DHead", **vars(ConvNet1DHead())}

@@ -1,12 +1,14 @@
 """Stages: a later one takes over trained weights by the names of layers, and may keep its best epoch by a score."""
 
 import dataclasses
+import shutil
 
 import keras
 import numpy as np
 import pytest
 
 import egokeras
+from egokeras import recipe as recipes
 from egokeras import train
 from egokeras.errors import InputError
 from egokeras.models.anticipation import RULSTM, Vocabulary
@@ -78,6 +80,38 @@ def test_a_vocabulary_must_hold_the_data(observations, tmp_path, model, field):
     observations.write(tmp_path / "labels", np.ones((len(segments), 10, 3), "int16"), segments, "labels")
     with pytest.raises(InputError, match=f"{field} is 2, .* has 3"):
         fit(recipe(tmp_path, "stage", "labels", model=model), tmp_path)
+
+
+KINDS = [
+    ("anticipation_labels", "rgb", "PastActionsLSTM takes labels, the data has rgb; make a set for it with `egokeras observe`"),
+    ("anticipation_lstm", "rgb", "AnticipationLSTM takes features or labels, the data has rgb; make a set for it with `egokeras observe`"),
+    ("demo", "features", "FrameModel takes rgb clips, the data has rgb_features; make a set for it with `egokeras prepare`"),
+    ("demo", "labels", "FrameModel takes rgb clips, the data has labels; make a set for it with `egokeras prepare`"),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "said"), KINDS)
+def test_a_recipe_on_the_wrong_kind_of_set(epic_noise, observations, data, tmp_path, name, kind, said):
+    segments = observations.segments()
+    observations.write(tmp_path / "labels", np.ones((len(segments), 10, 3), "int16"), segments, "labels")
+    folder = {"rgb": epic_noise.path, "features": data / "rgb", "labels": tmp_path / "labels"}[kind]
+    (stage,) = recipes.load(name, [f"data.shards={folder}", "data.heads=action"])
+    with pytest.raises(InputError, match=said):
+        fit(stage, tmp_path)
+
+
+def test_a_stage_reads_what_its_model_takes(data, tmp_path, monkeypatch):
+    """Of joined sets, a branch trains on its own, although the other is damaged."""
+    folder = shutil.copytree(data, tmp_path / "data")
+    file = next((folder / "flow").glob("shard-*.npy"))
+    content = bytearray(file.read_bytes())
+    content[200:] = bytes(len(content) - 200)
+    file.write_bytes(content)
+    stage = recipe(folder, "branch", model=RULSTM(units=4, modalities=("rgb_features",)), epochs=1)
+    both = dataclasses.replace(stage, data=Data(shards=f"{folder / 'rgb'},{folder / 'flow'}"))
+    fit(both, tmp_path)
+    with pytest.raises(InputError, match="was altered"):
+        fit(dataclasses.replace(both, name="fusion", model=RULSTM(units=4)), tmp_path)
 
 
 def test_the_best_epoch_by_a_score_returns(data, tmp_path, monkeypatch):

@@ -158,11 +158,27 @@ def test_anticipated_actions_are_the_best_of_the_model_itself(tmp_path, anticipa
                 assert score == pytest.approx(sum(p[actions[:, column] == int(name)]), rel=1e-4, abs=1e-30)
 
 
+def test_actions_of_one_verb_and_noun_are_one_pair(tmp_path, anticipated):
+    """In the file are 100 pairs all the same, and a pair's score is the sum over its actions."""
+    verbs, nouns, version, actions, predictions = anticipated
+    actions = np.concatenate([actions[:110], actions[:40]])
+    submission.write(tmp_path / "test.json", predictions, challenge="action_anticipation", actions=actions, unobserved=["x"])
+    text = (tmp_path / "test.json").read_text()
+    assert list(refusals(text, [*predictions["uid"], "x"], verbs, nouns, version)) == []
+    logits = predictions["logits_action"][0].astype(np.float64)
+    p = np.exp(logits) / np.exp(logits).sum()
+    p = np.concatenate([p[:40] + p[110:], p[40:110]])
+    best = sorted(range(110), key=lambda pair: -p[pair])[:100]
+    found = json.loads(text)["results"][predictions["uid"][0]]["action"]
+    assert list(found) == [f"{actions[pair][0]},{actions[pair][1]}" for pair in best]
+    assert list(found.values()) == pytest.approx(p[best], rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"unobserved": ["P01_11_0"]}, "segment P01_11_0 appears twice"),
-        ({"actions": np.zeros((150, 2), int)}, "needs scores of 100 actions"),
+        ({"actions": np.zeros((150, 2), int)}, "needs scores of 100 pairs of verb and noun; the model knows 1"),
     ],
 )
 def test_a_wrong_anticipation_is_not_written(tmp_path, anticipated, change, message):

@@ -53,7 +53,7 @@ def _facts(stage):
 def _expected_classes(stage):
     classes = stage.data.classes
     heads = stage.data.heads or tuple(space for space in ("verb", "noun") if space in classes)
-    return {head: classes[head] for head in heads or classes} or {"action": 10}
+    return {head: classes.get(head, 10) for head in heads or classes} or {"action": 10}
 
 
 def _expected_shapes(model):
@@ -61,6 +61,8 @@ def _expected_shapes(model):
     if hasattr(model, "modalities"):
         shapes = {modality: SHAPES.get(modality, FEATURES) for modality in model.modalities or ("rgb_features",)}
         return shapes, [f"{modality} of {' x '.join(map(str, shape))}" for modality, shape in shapes.items()]
+    if not hasattr(model, "frames"):
+        return {"labels": SHAPES["labels"]}, [f"labels of {' x '.join(map(str, SHAPES['labels']))}"]
     frames, size = model.frames or 20, model.size or 224
     return {"rgb": (frames, size, size, 3)}, [f"{frames} frames"] * (model.frames is None) + [f"{size} px"] * (model.size is None)
 

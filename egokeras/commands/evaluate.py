@@ -48,7 +48,7 @@ def run(args):
     shards = open_sets(args.data or data.shards)
     own = shards.sha256 == recipe.get("data_sha256")
     trained_on, given = recipe.get("channels", "RGB"), shards.index.get("channels")
-    if given is not None and given != trained_on:
+    if "observations" not in shards.index and given is not None and given != trained_on:  # of observations, the modality says it
         raise InputError(f"{shards.path} has {given} pictures, the run was trained on {trained_on}; give data of that kind.")
     if args.submission:
         submission.check_name(args.submission, *(len(shards.classes.get(space, ())) for space in ("verb", "noun")))
@@ -61,7 +61,8 @@ def run(args):
         _keep(folder, metrics, predictions, replace=args.split is None)
     _say(args, metrics)
     if args.submission:
-        _submit(args, predictions, shards, rows)
+        part = own and not args.split and (data.videos or data.hold_out)
+        _submit(args, predictions, shards, shards.discarded(near=rows) if part else shards.discarded(args.split or data.validation))
     if args.confusion:
         _draw(pathlib.Path(args.confusion), predictions, shards.classes, metrics.get("anticipation", {}))
 
@@ -197,17 +198,22 @@ def _recalls(recall5, at):
             yield f"  {'' if number else subset:<18}{head:<14}{result['classes']:>8}{model:>8}{markov:>8}{majority:>10}"
 
 
-def _submit(args, predictions, shards, rows):
+def _submit(args, predictions, shards, unobserved):
+    """Write the challenge file; `unobserved` are the rows of the segments before which nothing was observed."""
     import sys
 
     from egokeras import submission
-    from egokeras.inference import discarded, pairs
+    from egokeras.inference import pairs
 
     anticipated = {}
     if "observations" in shards.index:
-        unobserved = shards.clips["uid"][discarded(shards, rows)]
-        anticipated = {"challenge": "action_anticipation", "actions": pairs(shards), "unobserved": unobserved}
+        uids = shards.clips["uid"][unobserved]
+        anticipated = {"challenge": "action_anticipation", "actions": pairs(shards), "unobserved": uids}
     submission.write(args.submission, predictions, submission.Supervision(**_levels(args)), **anticipated)
+    for one in getattr(shards, "sets", {"": shards}).values():
+        if lost := one.index.get("quarantined"):
+            what = f"{lost} segments are in the quarantine of {one.path}; where they are of this split, {args.submission} has no scores"
+            print(f"warning: {what} of them, which the challenge may refuse", file=sys.stderr)
     declared = "-".join(map(str, args.supervision))
     print(f"wrote {args.submission}, declared as SLS-{declared}; change it with --supervision", file=sys.stderr)
 

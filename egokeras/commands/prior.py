@@ -29,8 +29,8 @@ def run(args):
         raise InputError(f"recipe {args.recipe!r} has no prior; give method=LabelSmoothing method.prior=VerbNoun, for example.")
     stage = smoothed[-1]
     shards = train.open_shards(stage)
-    rows, held_out = stage.data.rows(shards)
-    training = training_set(shards, rows, list(train.class_counts(stage, shards)), held_out)
+    rows, _ = stage.data.rows(shards)
+    training = training_set(shards, rows, list(train.class_counts(stage, shards)), stage.data.train)
     print(f"{stage.name}: {stage.method.prior}, alpha {stage.method.alpha:g}")
     print("\n".join(_figures(stage.method.prior, training) if args.of is None else _companions(stage.method.prior, training, args)))
 

@@ -95,12 +95,13 @@ class _Road:
         from egokeras.files import finish_folder
         from egokeras.train import open_shards
 
-        modalities = [open_shards(stage).modalities for stage in self.stages]  # a mistake in the data shows before there is a run folder
+        sets = [open_shards(stage) for stage in self.stages]  # a mistake in the data shows before there is a run folder
         self._claim()
         self._train()
         _report(self.run_dir)
         finish_folder(self.run_dir)
-        print(f"next: egokeras export {self.folders[-1]} {'int8' if 'rgb' in modalities[-1] else 'anticipation_step'}")
+        if sets[-1].index.get("channels") != "flow" or "rgb" not in sets[-1].modalities:  # no artifact takes clips of flow
+            print(f"next: egokeras export {self.folders[-1]} {'int8' if 'rgb' in sets[-1].modalities else 'anticipation_step'}")
 
     def own_clips(self):
         """All of it on one's own clips."""

@@ -1,4 +1,4 @@
-"""`egokeras verify`: check every checksum and count of shards, feature caches, runs and artifacts; find leaks between splits."""
+"""`egokeras verify`: check every checksum and count of shards, features, runs and artifacts; find leaks between splits."""
 
 import collections
 import concurrent.futures
@@ -17,7 +17,7 @@ from egokeras.errors import InputError, plain
 from egokeras.files import TEMPORARY, UNFINISHED, read_json, sha256
 
 EXAMPLE = "egokeras verify shards/epic100"
-WORK, CHECKSUMS, OBSERVING = ".work", ".checksums", ".observing"
+WORK, CHECKSUMS, OBSERVING, FEATURES = ".work", ".checksums", ".observing", ".made_from.json"
 IN_WORK = (WORK, CHECKSUMS, OBSERVING, ".lock")
 SHARD = re.compile(r"shard-\d+\.npy")
 # Names that `files.atomic`, `tempfile` and `train.save` give to what is not whole yet; `export` works in `exports`.
@@ -30,7 +30,9 @@ RECORDS = ("recipe.json", "classes.json", "metrics.json", "latency.json")
 
 def add_arguments(parser):
     parser.add_argument(
-        "path", metavar="PATH", help="a folder of shards, of a run or of an exported artifact, or one with such folders in it"
+        "path",
+        metavar="PATH",
+        help="a folder of shards, of features, of an observation set, of a run or of an exported artifact, or one with such folders in it",
     )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
@@ -53,9 +55,8 @@ def findings(path):
     """
     places = _places(path)
     if not places:
-        raise InputError(
-            f"{path} holds neither shards (index.json) nor a run (recipe.json) nor an artifact (artifact.json); check the path."
-        )
+        kinds = "shards, features or observations (index.json) nor a run (recipe.json) nor an artifact (artifact.json)"
+        raise InputError(f"{path} holds neither {kinds}; check the path.")
     for folder, check in places:
         yield from check(folder)
     yield from _left_over(path)
@@ -63,7 +64,8 @@ def findings(path):
 
 def _places(path):
     """(folder, its check) for all that can be checked, in order; what has lost its index is known by its other files."""
-    checks = {"index.json": _shards, "clips.npy": _shards, "recipe.json": _run, "artifact.json": _artifact, UNFINISHED: _unfinished}
+    checks = {"index.json": _shards, "clips.npy": _shards, "recipe.json": _run, "artifact.json": _artifact}
+    checks |= {UNFINISHED: _unfinished, FEATURES: _unfinished_features}
     found: dict = {}
     for file in sorted(path.rglob("*")) if path.is_dir() else ():
         check = _shards if file.name in (WORK, CHECKSUMS, OBSERVING) or SHARD.fullmatch(file.name) else checks.get(file.name)
@@ -116,6 +118,11 @@ def _altered(path):
 
 def _unfinished(path):
     yield f"{path} is not finished; run its `egokeras train` again."
+
+
+def _unfinished_features(path):
+    if not (path / "index.json").exists():
+        yield f"{path} is not finished; run its `egokeras features` again, which goes on."
 
 
 def _said(check, *arguments):
@@ -182,7 +189,8 @@ def _numbers(version):
 
 
 def _check_data(path):
-    """The shards that lie where the run's lay are still those it was trained on, and those it was judged by."""
+    """The shards, or sets joined, that lie where the run's lay are still those it was trained on, and those it was judged by."""
+    from egokeras.data.joined import folders, open_sets
     from egokeras.data.shards import INDEX
 
     recipe = read_json(path / "recipe.json")
@@ -190,8 +198,8 @@ def _check_data(path):
     known = recipe.get("data_sha256") if isinstance(recipe, dict) else None
     if not isinstance(data, dict) or not isinstance(data.get("shards"), str) or not known:
         return
-    index = pathlib.Path(data["shards"], INDEX)
-    if index.is_file() and sha256(index) != known:
+    there = all(pathlib.Path(folder, INDEX).is_file() for folder in folders(data["shards"]))
+    if there and open_sets(data["shards"]).sha256 != known:
         raise InputError(f"{path} was trained on other shards than those that lie in {data['shards']!r} now; its scores are not of these.")
 
 
@@ -235,6 +243,7 @@ def _has_videos(file):
 def _video_features(path):
     """Every video's features are there and as they were written."""
     from egokeras.data.npy_features import NpyFolder
+    from egokeras.data.segments import is_inside
 
     try:
         features = NpyFolder(path, None)
@@ -242,7 +251,10 @@ def _video_features(path):
         yield str(error)
         return
     for video in read_json(path / "index.json")["videos"]:
-        yield from _said(features.width, video)
+        if is_inside(video):
+            yield from _said(features.width, video)
+        else:
+            yield f"{path / 'index.json'} lists {video!r}, which is not a path below its folder; restore it or make the features again."
 
 
 def _versions(path, data):

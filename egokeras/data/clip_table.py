@@ -5,6 +5,7 @@ import typing
 
 import numpy as np
 
+from egokeras.data.segments import DISCARDED
 from egokeras.errors import InputError
 
 
@@ -37,14 +38,38 @@ class ClipTable:
         return len(self.clips)
 
     def rows(self, split):
-        """Rows of a split, ascending, int64.
+        """Rows of a split, ascending, int64; without those that are in the split `discarded` too, see `discarded`.
 
         Raises:
             InputError: the set has no such split.
         """
+        left_out = np.uint32(0) if split == DISCARDED else self._bit(DISCARDED)
+        return np.flatnonzero((self.clips["splits"] & self._named(split) > 0) & (self.clips["splits"] & left_out == 0))
+
+    def discarded(self, split=None, near=None):
+        """Rows of the segments before which nothing was observed, ascending, int64: no clips to train on or to judge by.
+
+        Args:
+            split: only those of a split; none is one that all of `near` are in.
+            near: rows; only segments of their videos.
+
+        Raises:
+            InputError: the set has no such split.
+        """
+        splits = self.clips["splits"]
+        wanted = np.bitwise_and.reduce(splits[near]) if split is None else self._named(split)
+        found = (splits & self._bit(DISCARDED) > 0) & (splits & wanted & ~self._bit(DISCARDED) > 0)
+        if near is not None:
+            found &= np.isin(self.clips["video"], np.unique(self.clips["video"][near]))
+        return np.flatnonzero(found)
+
+    def _named(self, split):
         if split not in self.splits:
             raise InputError(f"{self.path} has no split {split!r}; it has {', '.join(self.splits)}.")
-        return np.flatnonzero(self.clips["splits"] & (1 << self.splits.index(split)))
+        return self._bit(split)
+
+    def _bit(self, split):
+        return np.uint32(1 << self.splits.index(split) if split in self.splits else 0)
 
     def labels(self, space, rows):
         """Class ids of `rows` in a label space, int32; -1 is none.

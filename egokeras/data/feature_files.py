@@ -5,7 +5,7 @@ A source of features has a `path`, a `rate` (frames per second), a `modality` or
 - `width(video)`: how many features a frame has, or None if the video is not there,
 - `read(video, frames)`: of frames that ascend and count from 1 (see `observations.frames`), which of them are there, (frames,) bool,
   and the features of these, (found, width) floats; in the order (features, bool),
-- `weight(videos)`: what tells one state of the files from another, without reading all of them,
+- `weight(videos)`: what tells one state of the files from another, without reading all of them, wherever they lie,
 - `close()`.
 
 Frames are read as they are asked for: no file is ever taken into memory as a whole, and nothing is unpickled.
@@ -18,7 +18,7 @@ import re
 
 import numpy as np
 
-from egokeras.data.npy_features import INDEX, WIDEST, NpyFolder, check_shape
+from egokeras.data.npy_features import INDEX, WIDEST, NpyFolder, check_shape, sample
 from egokeras.data.object_bags import Detections
 from egokeras.data.observations import RATE
 from egokeras.data.segments import names_of
@@ -103,7 +103,7 @@ class Hdf5:
             return _rows(found, frames[there] - 1), there
 
     def weight(self, videos):
-        return {"bytes": self.path.stat().st_size}
+        return {"file": sample(self.path)}
 
     def close(self):
         self._file.close()
@@ -181,7 +181,7 @@ class Lmdb:
         return np.array(found, np.float32).reshape(-1, width), np.array([value is not None for value in values.values()], bool)
 
     def weight(self, videos):
-        return {"bytes": self._data.stat().st_size, "transaction": self._environment.info()["last_txnid"]}
+        return {"file": sample(self._data), "transaction": self._environment.info()["last_txnid"]}
 
     def close(self):
         self._content.abort()

@@ -1,5 +1,6 @@
 """From shards to batches: `tf.data` of (inputs, targets), in an order that depends on the seed and the position alone."""
 
+import copy
 import itertools
 import threading
 import weakref
@@ -8,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from egokeras.data.clip_table import ClipTable
-from egokeras.data.joined import open_sets
+from egokeras.data.joined import Joined, open_sets
 from egokeras.errors import InputError
 
 ALIGNMENT = 64  # bytes; TensorFlow copies arrays that begin elsewhere
@@ -25,7 +26,8 @@ def load(shards, split, *, heads=(), batch_size=16, shuffle=False, seed=0):
     Args:
         shards: a folder made by `egokeras prepare`, or an open `Shards` or `Joined`.
         split: its name, for example `train`.
-        heads: label spaces wanted as targets; empty is `verb` and `noun` where there are any, else `action`.
+        heads: label spaces wanted as targets; empty is `action` for observation sets, else `verb` and `noun` where there are any, else
+            `action`.
         batch_size: clips per batch; the last batch may be smaller.
         shuffle: whether to draw a new order for every pass.
         seed: of the orders; they depend on it and on the number of the pass alone.
@@ -53,7 +55,7 @@ def load(shards, split, *, heads=(), batch_size=16, shuffle=False, seed=0):
     return batches(shards, order.apply(tf.data.experimental.assert_cardinality(-(-len(rows) // batch_size))), heads)
 
 
-def stream(shards, rows, *, heads, batch_size, seed, first_step=0, augment=None, balanced=False, rank=0, world=1):
+def stream(shards, rows, *, heads, batch_size, seed, first_step=0, augment=None, balanced=False, inputs=None, rank=0, world=1):
     """Endless batches for training. Batch number s holds positions s * batch_size and on; every clip comes once in an epoch's positions.
 
     Args:
@@ -65,6 +67,7 @@ def stream(shards, rows, *, heads, batch_size, seed, first_step=0, augment=None,
         first_step: number of the first batch, to go on where a training stopped.
         augment: an `Augment` for `rgb`, or None; a clip changes by seed, epoch and row (if balanced: position and row).
         balanced: draw with replacement, each clip in proportion to the mean over `heads` of 1 / size of its class.
+        inputs: modalities to read of joined sets; None is all.
         rank: number of this worker.
         world: workers, of which each takes an equal part of every batch.
 
@@ -80,7 +83,7 @@ def stream(shards, rows, *, heads, batch_size, seed, first_step=0, augment=None,
     share = batch_size // world
     pick = _balanced_pick(shards, rows[0], heads, seed, batch_size) if balanced else _even_pick(count, seed)
 
-    read = _reader(shards, heads)
+    read = _reader(shards, heads, inputs)
 
     def batch(step):
         positions = step * batch_size + tf.range(batch_size, dtype=tf.int64)
@@ -94,13 +97,14 @@ def stream(shards, rows, *, heads, batch_size, seed, first_step=0, augment=None,
     return tf.data.Dataset.counter(start=first_step).map(batch, calls, deterministic=True).prefetch(PREFETCH)
 
 
-def batches(shards, rows, heads):
-    """Read batches of row numbers (a `tf.data.Dataset`) into (inputs, targets), in parallel and in order."""
-    return rows.map(_reader(shards, heads), _readers(shards), deterministic=True).prefetch(PREFETCH)
+def batches(shards, rows, heads, inputs=None):
+    """Read batches of row numbers (a `tf.data.Dataset`) into (inputs, targets), in parallel and in order; arguments as for `stream`."""
+    return rows.map(_reader(shards, heads, inputs), _readers(shards), deterministic=True).prefetch(PREFETCH)
 
 
-def _reader(shards, heads):
+def _reader(shards, heads, inputs=None):
     """Function of row numbers to (inputs, targets)."""
+    shards = _narrowed(shards, inputs)
     labels = {space: shards.labels(space, np.arange(len(shards))) for space in heads}
     shapes, dtypes = shards.modalities, shards.dtypes
     buffers = {modality: _Buffers() for modality in shapes}
@@ -118,6 +122,15 @@ def _reader(shards, heads):
         return inputs, {space: tf.gather(values, rows) for space, values in labels.items()}
 
     return read
+
+
+def _narrowed(shards, inputs):
+    """Joined sets with the modalities of `inputs` alone."""
+    if inputs is None or not isinstance(shards, Joined):
+        return shards
+    view = copy.copy(shards)
+    view.sets = {modality: one for modality, one in shards.sets.items() if modality in inputs}
+    return view
 
 
 def _readers(shards):

@@ -15,8 +15,8 @@ from egokeras.errors import InputError
 class Joined(ClipTable):
     """Sets of different modalities, joined by uid; reads like one `Shards` with several inputs.
 
-    A segment that some set has not, or has discarded, is left out of every split but `discarded`: it counts in statistics of labels
-    and is no clip to train on or to judge by.
+    A segment that some set has not, or has discarded, is in the split `discarded` too: it counts in statistics of labels and is no
+    clip to train on or to judge by. What the first set has not is not there.
 
     Args:
         sets: open `Shards` with different modalities.
@@ -33,8 +33,8 @@ class Joined(ClipTable):
         if len(self.sets) < len(sets):
             raise InputError(f"{self.path}: two of them are {' and '.join(one.modality for one in sets)}; join different modalities.")
         self.classes, self.splits = first.classes, first.splits
-        self.sha256 = hashlib.sha256("".join(one.sha256 for one in sets).encode()).hexdigest()
         self.clips = first.clips.copy()
+        self.sha256 = self._digest()
         self._at = {modality: self._places(one) for modality, one in self.sets.items()}
         self._leave_out()
 
@@ -49,9 +49,25 @@ class Joined(ClipTable):
         return {modality: one.dtype for modality, one in self.sets.items()}
 
     def inputs(self, rows, out=None):
-        """Modality to the clips of `rows`, each checked against its checksum; into the arrays `out` by modality if given."""
+        """Modality to the clips of `rows`, each checked against its checksum; into the arrays `out` by modality if given.
+
+        Raises:
+            InputError: a set lacks one of them.
+        """
         out = out or dict.fromkeys(self.sets)
-        return {modality: one.read(self._at[modality][rows], out=out[modality]) for modality, one in self.sets.items()}
+        return {modality: one.read(self._found(modality, rows), out=out[modality]) for modality, one in self.sets.items()}
+
+    def _found(self, modality, rows):
+        at = self._at[modality][rows]
+        if (at < 0).any():
+            uid = str(self.clips["uid"][rows][at < 0][0])
+            raise InputError(f"{self.sets[modality].path} has no segment {uid!r}; take the rows of a split, which leave it out.")
+        return at
+
+    def _digest(self):
+        """The same for the same segments of the same sets, in whatever order the sets are given."""
+        parts = [*(self.sets[modality].sha256 for modality in sorted(self.sets)), *sorted(self.clips["uid"].tolist())]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def _places(self, one):
         """The row of `one` for each clip, -1 where it has none."""
@@ -80,9 +96,9 @@ class Joined(ClipTable):
             raise InputError(f"{self.path} have no segment in common; make them from the same annotations.")
         if DISCARDED not in self.splits:
             self.splits = (*self.splits, DISCARDED)
-        discarded = 1 << self.splits.index(DISCARDED)
-        left = np.count_nonzero(self.clips["splits"][~usable] & ~np.uint32(discarded))
-        self.clips["splits"][~usable] = discarded
+        discarded = self._bit(DISCARDED)
+        left = np.count_nonzero(self.clips["splits"][~usable] & discarded == 0)
+        self.clips["splits"][~usable] |= discarded
         if left:
             print(f"{self.path}: {left} of {len(self)} segments are left out, some set has nothing of them", file=sys.stderr, flush=True)
 

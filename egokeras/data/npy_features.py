@@ -16,6 +16,7 @@ FORMAT = 1
 INDEX = "index.json"
 AGAIN = "make the features again"
 WIDEST = 1 << 16  # features of a frame
+PIECE = 1 << 16  # bytes
 
 
 class NpyFolder:
@@ -54,7 +55,7 @@ class NpyFolder:
     def weight(self, videos):
         files = {video: self._file(video) for video in videos}
         index = sha256(self.path / INDEX) if self.about else None
-        return {"index": index, "bytes": {video: file.stat().st_size for video, file in files.items() if file}}
+        return {"index": index, "files": {video: sample(file) for video, file in files.items() if file}}
 
     def close(self):
         self._open = (None, None)
@@ -103,6 +104,17 @@ class NpyFolder:
             raise InputError(f"{file} was altered after it was written: its checksum is not that of {INDEX}; {AGAIN}.")
         self._whole.add(file)
         return array
+
+
+def sample(file):
+    """Size of a file and the crc32 of its first, middle and last 64 KB: what tells most states of it apart at little cost."""
+    size = file.stat().st_size
+    with open(file, "rb") as content:
+        found = 0
+        for at in (0, size // 2, size - PIECE):
+            content.seek(max(0, at))
+            found = crc32(content.read(PIECE), found)
+    return [size, found]
 
 
 def _is_whole(file, array, listed):

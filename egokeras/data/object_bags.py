@@ -8,9 +8,11 @@ import re
 
 import numpy as np
 
+from egokeras.data.npy_features import sample
 from egokeras.errors import InputError
 
 CLASSES = 352  # of EPIC-KITCHENS-55
+SAMPLED = 16  # files of a video that are looked into for its weight
 
 
 def object_bag(detections, classes=CLASSES, first=0):
@@ -63,7 +65,14 @@ class Detections:
         return np.array(bags, np.float32).reshape(-1, self.classes), there
 
     def weight(self, videos):
-        return {video: len(self._of(video)) for video in videos}
+        return {video: self._weight(self._of(video)) for video in videos}
+
+    @staticmethod
+    def _weight(files):
+        """The number of a video's files, and what some of them, evenly spread, hold: there is one for every frame."""
+        frames = sorted(files)
+        chosen = sorted({frames[round(at)] for at in np.linspace(0, len(frames) - 1, SAMPLED)}) if frames else []
+        return [len(frames), {str(frame): sample(files[frame]) for frame in chosen}]
 
     def close(self):
         """Nothing stays open."""

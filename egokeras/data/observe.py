@@ -33,7 +33,7 @@ OURS = re.compile(rf"shard-\d+\.npy|{re.escape(shards.TABLE)}|{re.escape(QUARANT
 def observe(annotations, source, out):
     """Write the windows of observations before all segments into a folder of shards, a record per segment in their order.
 
-    A segment before which RU-LSTM would see no frame is kept, with zeros, in the split `discarded` alone. Segments whose video or
+    A segment before which RU-LSTM would see no frame is kept, with zeros, and is in the split `discarded` too. Segments whose video or
     frames the source has not are left out and listed in `quarantine.csv`.
 
     Args:
@@ -159,7 +159,7 @@ def _table(annotations, rows, placed, used, splits):
         table[field] = placed[rows, number]
     bits = {split: 1 << bit for bit, split in enumerate(splits)}
     masks = [sum(bits[split] for split in segment.splits) for segment in kept]
-    table["splits"] = np.where(used[rows], masks, bits.get(DISCARDED, 0))
+    table["splits"] = np.where(used[rows], masks, np.bitwise_or(masks, bits.get(DISCARDED, 0)))
     for space, ids in spaces.items():
         table[f"label_{space}"] = [ids.get(segment.labels.get(space), shards.NO_LABEL) for segment in kept]
     return table

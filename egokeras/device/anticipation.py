@@ -138,10 +138,15 @@ class Anticipator:
         shape, dtype = self._inputs[LABELS]
         value = np.zeros(shape, dtype)
         verbs, nouns = (len(self.artifact.manifest["vocabulary"][space]) for space in ("verb", "noun"))
-        for row, (verb, noun, seconds) in enumerate(list(actions)[-shape[1] :]):
-            if not (0 <= verb < verbs and 0 <= noun < nouns and 0 <= seconds < float("inf")):
+        for row, action in enumerate(list(actions)[-shape[1] :]):
+            try:
+                verb, noun, seconds = action
+                fits = 0 <= verb < verbs and 0 <= noun < nouns and 0 <= seconds < float("inf")
+            except (TypeError, ValueError):  # no triple, or not of numbers
+                fits = False
+            if not fits:
                 wanted = f"a verb id under {verbs}, a noun id under {nouns}, and the seconds since it became known"
-                raise InputError(f"{LABELS} has the action {(verb, noun, seconds)}; give {wanted}.")
+                raise InputError(f"{LABELS} has the action {action!r}; give {wanted}.")
             value[0, row] = verb + 1, noun + 1, min(round(seconds * MICROSECONDS) // (MICROSECONDS // HUNDREDTHS), OLDEST)
         return value
 

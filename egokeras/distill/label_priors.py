@@ -268,7 +268,7 @@ def _actions(training):
     if training.actions is None:
         raise InputError(
             "method.prior: VerbNoun needs the verb and the noun of every action, which the data does not tell; "
-            "give another prior, or shards whose index.json has 'actions'."
+            "give another prior, or prepare the set again from annotations with verbs and nouns."
         )
     pairs, sizes = training.actions, [len(training.classes.get(space, ())) for space in ("verb", "noun")]
     if len(pairs) != len(training.classes.get("action", pairs)) or (pairs < 0).any() or (pairs >= sizes).any():

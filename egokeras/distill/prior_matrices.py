@@ -97,7 +97,8 @@ def mixture(matrices, weights):
         matrices: of the parts, an iterable that may make one after the other.
         weights: one for each part, none negative and not all zero.
     """
-    mixed, shares = None, iter(np.asarray(weights, np.float32) / np.float32(np.sum(weights)))
+    weights = np.asarray(weights, np.float64)
+    mixed, shares = None, iter((weights / weights.sum()).astype(np.float32))
     for matrix in matrices:  # not by `zip`, which would hold on to each while the next is made
         part = matrix * next(shares)
         mixed = part if mixed is None else np.add(mixed, part, out=mixed)

@@ -15,8 +15,9 @@ class TrainingSet:
         classes: label space, also of those that are not learned, to class names in the order of their ids.
         actions: (actions, 2) verb and noun id of each action; of data without a label space `action` the pairs that occur among
             the training clips; None where the data does not say.
-        history: label space to the labels of each training video in the order of their start, with those that are no training
-            clips because nothing was observed before them; without the unlabelled.
+        history: label space to runs of labels, (segments,) each: the labels of a training video in the order of start and stop, with
+            those that are no training clips because nothing was observed before them. Where a segment that is held out, or has no
+            label, stands between two others, one run ends and the next begins: neighbours in a run are consecutive annotations.
     """
 
     labels: Mapping[str, np.ndarray]
@@ -25,36 +26,40 @@ class TrainingSet:
     history: Mapping[str, list[np.ndarray]] = dataclasses.field(default_factory=dict)
 
     def sequences(self, space):
-        """The labels of each training video in the order of their start: list of (segments,) int arrays."""
+        """The labels that follow one another in the training videos: list of (segments,) int arrays, see `history`."""
         return self.history[space]
 
 
-def training_set(shards, rows, heads, held_out=()):
+def training_set(shards, rows, heads, split="train"):
     """The `TrainingSet` of the heads and rows of a set.
 
     Args:
-        shards: an open `Shards`.
+        shards: an open `Shards` or `Joined`.
         rows: of the training clips.
         heads: label spaces that are learned.
-        held_out: rows that nothing may be learned from, though they may lie in the same videos.
+        split: the training split; its segments before which nothing was observed count in the videos of the training clips.
     """
     clips = shards.clips
+    allowed = np.zeros(len(clips), bool)
+    allowed[rows] = True
+    allowed[shards.discarded(split, rows)] = True
+    _, video = np.unique(clips["video"], return_inverse=True)
+    segments = np.flatnonzero((clips["splits"] > 0) | allowed)  # copies of clips are in no split
+    segments = segments[np.lexsort((segments, clips["stop"][segments], clips["start"][segments], video[segments]))]
     labels = {space: shards.labels(space, np.arange(len(clips))) for space in heads}
-    candidates = np.setdiff1d(np.flatnonzero(np.isin(clips["video"], np.unique(clips["video"][rows]))), held_out)
-    candidates = candidates[np.lexsort((candidates, clips["stop"][candidates], clips["start"][candidates]))]
-    video = clips["video"][candidates]
-    history = {}
-    for space, ids in labels.items():
-        known = ids[candidates] >= 0
-        order = np.argsort(video[known], kind="stable")
-        _, first = np.unique(video[known][order], return_index=True)
-        history[space] = np.split(ids[candidates][known][order], first[1:])
+    history = {space: _runs(ids[segments], video[segments], allowed[segments] & (ids[segments] >= 0)) for space, ids in labels.items()}
     return TrainingSet(
         labels={space: labels[space][rows] for space in heads},
         classes=shards.classes,
         actions=_actions(shards, rows),
         history=history,
     )
+
+
+def _runs(ids, videos, usable):
+    """The `ids` of ordered segments, cut where the video changes and where a segment is not `usable`; these are left out."""
+    run = np.cumsum(~usable | (np.diff(videos, prepend=-1) != 0))[usable]
+    return np.split(ids[usable], np.flatnonzero(np.diff(run)) + 1) if len(run) else []
 
 
 def _actions(shards, rows):

@@ -121,6 +121,7 @@ class DrawTimes(keras.layers.Layer):
         return ops.matmul(ops.one_hot(drawn, times, dtype=inputs.dtype), inputs)
 
     def compute_output_shape(self, shape):
+        """Outside training; in training there are `count` times."""
         return shape
 
     def get_config(self):

@@ -25,8 +25,8 @@ class Vocabulary:
 
     Attributes:
         verbs, nouns: how many there are at most; the defaults hold EPIC-KITCHENS-55, -100 and EGTEA Gaze+.
-        last: known actions that an observation sees; fewer than the data has, as its list ends 0.25 s before the start and what is then
-            known anew pushes out the oldest (more than 5 of them in 3.25 s: 0.03% of EPIC-KITCHENS-55).
+        last: known actions that an observation sees; must be fewer than the data has, as its list ends 0.25 s before the start and what
+            is then known anew pushes out the oldest (more than 5 of them in 3.25 s: 0.03% of EPIC-KITCHENS-55).
         verb_size, noun_size: widths of the vectors.
     """
 
@@ -95,7 +95,7 @@ class RULSTM:
         units: width of the states.
         dropout: rate on the inputs of both LSTMs, before the logits, and in the fusion.
         completion: sequence-completion pre-training: the unrolling LSTM is fed the observations to come.
-        fusion: of several branches: `late` is the mean of their logits, `matt` weights them by modality attention (section 3.3).
+        fusion: of several branches: `matt` weights their logits by modality attention (section 3.3), `late` is their mean.
         context: what the attention sees of a branch: its last unrolled hidden state and rolling cell state (as the published code),
             or rolling hidden and cell state (as the paper).
         labels: of the modality `labels`.
@@ -105,7 +105,7 @@ class RULSTM:
     units: int = 1024
     dropout: float = 0.8
     completion: bool = False
-    fusion: typing.Literal["late", "matt"] = "late"
+    fusion: typing.Literal["late", "matt"] = "matt"
     context: typing.Literal["unrolled_h+rolling_c", "rolling_h+rolling_c"] = "unrolled_h+rolling_c"
     labels: Vocabulary = Vocabulary()
 
@@ -177,10 +177,17 @@ def _inputs(shapes):
     return {m: keras.Input(shape, dtype="int16" if m == LABELS else "float32", name=m) for m, shape in shapes.items()}
 
 
+def check_last(field, last, past):
+    """The oldest of `past` actions must stay unread: whether it is there tells how much happened after the observation."""
+    if last >= past:
+        raise InputError(f"{field} is {last}, the data lists {past} past actions; give fewer than {past}.")
+
+
 def _features(modality, tensor, vocabulary):
     """Observations `(batch, 14, F)` of a modality."""
     if modality != LABELS:
         return tensor
+    check_last("model.labels.last", vocabulary.last, tensor.shape[1])
     when = {"observations": OBSERVATIONS, "step": round(100 * STEP)}
     return PastActions(**dataclasses.asdict(vocabulary), **when, name=f"{LABELS}_embedding")(tensor)
 

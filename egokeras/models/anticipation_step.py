@@ -187,5 +187,7 @@ def _from_list(model, known):
     """Logits of a model without rolling state: from the list as each of the 8 starts will see it, the prediction for that start."""
     lists = ops.stack([_aged(known, TICK * number) for number in range(PREDICTIONS, 0, -1)], axis=1)
     lists = ops.cast(ops.reshape(lists, (-1, *known.shape[1:])), model.input[LABELS].dtype)
-    logits = {space: ops.reshape(each, (-1, PREDICTIONS, *each.shape[1:])) for space, each in model({LABELS: lists}).items()}
-    return {space: ops.stack([each[:, start, start] for start in range(PREDICTIONS)], axis=1) for space, each in logits.items()}
+    seen = keras.Model(model.input, model.get_layer(f"{LABELS}_known").output)({LABELS: lists})
+    seen = ops.reshape(seen, (-1, PREDICTIONS, *seen.shape[1:]))
+    at_start = ops.stack([seen[:, start, start] for start in range(PREDICTIONS)], axis=1)
+    return {space: model.get_layer(f"{LABELS}_{space}")(at_start) for space in model.output}

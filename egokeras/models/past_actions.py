@@ -7,6 +7,7 @@ from keras import layers
 
 from egokeras.errors import InputError
 from egokeras.layers.action_history import DrawTimes, EmbedPastActions, KnownAt
+from egokeras.models.anticipation import check_last
 from egokeras.protocol import ANTICIPATION
 
 
@@ -20,8 +21,8 @@ class PastActionsLSTM:
     Attributes:
         verbs, nouns: how many there are at most; the defaults hold EPIC-KITCHENS-55, -100 and EGTEA Gaze+.
         verb_size, noun_size: widths of their vectors.
-        last: actions known at 2 s that are read, beside those that become known later; fewer than the data has, as its list ends 0.25 s
-            before the start and what is then known anew pushes out the oldest (more than 4 of them: none in EPIC-KITCHENS-55).
+        last: actions known at 2 s that are read, beside those that become known later; must be fewer than the data has, as its list ends
+            0.25 s before the start and what is then known anew pushes out the oldest (more than 4 of them: none in EPIC-KITCHENS-55).
         units: width of the state.
         input_dropout: rate on what the LSTM reads.
         dropout: rate before the logits.
@@ -51,12 +52,13 @@ class PastActionsLSTM:
             shapes: modality to shape without batch; `labels` is `(past, 3)`.
 
         Raises:
-            InputError: the data has no past actions.
+            InputError: the data has no past actions, or not more than `last`.
         """
         shape = tuple(shapes.get("labels", ()))
         if len(shape) != 2 or shape[1] != 3:
             found = f"labels of the shape {shape}" if shape else f"only {', '.join(shapes) or 'nothing'}"
             raise InputError(f"PastActionsLSTM needs the modality 'labels', (past actions, 3); the data has {found}.")
+        check_last("model.last", self.last, shape[0])
         labels = keras.Input(shape, dtype="int16", name="labels")
         sizes = (self.verbs, self.nouns, self.verb_size, self.noun_size)
         x = EmbedPastActions(*sizes, last=self.last, first=ANTICIPATION[0], name="labels_embedding")(labels)

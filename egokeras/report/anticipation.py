@@ -7,8 +7,8 @@ BASELINES = {"markov": "Markov", "majority": "majority", "chance": "chance"}
 DRAWN = ("markov", "majority")
 SUBSETS = {
     "overall": "all classes",
-    "many_shot": "many-shot",
-    "many_shot_either": "many-shot, RU-LSTM",
+    "many_shot": "many-shot by this run's training clips",
+    "many_shot_either": "the same, verb or noun (RU-LSTM)",
     "unseen": "unseen groups",
     "tail": "tail",
 }

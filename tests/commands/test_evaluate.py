@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from egokeras import cli
-from egokeras.data.shards import ShardWriter, table_dtype
+from egokeras.data.shards import Shards, ShardWriter, table_dtype
 from egokeras.files import sha256
 
 CLASSES = {"verb": ["take", "put", "wash"], "noun": ["cup", "plate"]}
@@ -93,8 +93,6 @@ def test_another_split_does_not_replace_the_scores_of_the_run(run_dir, capsys):
 
 def test_the_default_is_what_the_run_held_out(run_dir, shards, capsys):
     """A recipe that holds out training videos is judged by those, and the majority comes from the rest."""
-    from egokeras.data.shards import Shards
-
     recipe = {"data": {"shards": str(shards), "hold_out": 0.5}, "data_sha256": sha256(shards / "index.json")}
     (run_dir / "recipe.json").write_text(json.dumps(recipe))
     assert cli.main(["evaluate", str(run_dir)]) == 0
@@ -119,7 +117,7 @@ def test_json_is_the_metrics(run_dir, capsys):
 
 @pytest.fixture
 def anticipating(tmp_path, observations):
-    """A run whose model reads the action to come off the features, of a set with a test split: unlabelled, one of it discarded."""
+    """A run whose model reads the action to come off the features; in the test split one segment is discarded, and all of a video."""
     import keras
 
     segments = observations.segments()
@@ -130,7 +128,9 @@ def anticipating(tmp_path, observations):
     for row in np.flatnonzero(table["video"] == table["video"][-1]):
         for space in labelled.classes:
             table[row][f"label_{space}"] = -1
-        table["splits"][row] = table["splits"][row] if table["start"][row] == 0 else 1 << splits.index("test")
+        discarded = (table["start"][row] == 0) << splits.index("discarded")
+        table["splits"][row] = discarded | 1 << splits.index("test")
+    table["splits"][84:96] = 1 << splits.index("discarded") | 1 << splits.index("test")
     (tmp_path / "set").mkdir()
     writer = ShardWriter(tmp_path / "set", shape=(14, 5), dtype="float16")
     for window in features:
@@ -162,13 +162,22 @@ def test_anticipation_is_printed_over_time(anticipating, capsys):
 def test_test_segments_go_into_a_challenge_file_the_discarded_too(anticipating, capsys):
     file = anticipating / "test.json"
     assert cli.main(["evaluate", str(anticipating), "--split", "test", "--submission", str(file)]) == 0
-    assert "no labels in this split" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "no labels in this split" in said.out and "warning" not in said.err
     content = json.loads(file.read_text())
     assert content["challenge"] == "action_anticipation"
-    assert list(content["results"]) == [*(f"s{row}" for row in range(109, 120)), "s108"]
-    assert set(content["results"]["s108"]["action"].values()) == {0}
+    assert list(content["results"]) == [f"s{row}" for row in (*range(109, 120), *range(84, 96), 108)]
+    assert all(set(content["results"][f"s{row}"]["action"].values()) == {0} for row in (84, 95, 108))
     assert max(content["results"]["s109"]["action"].values()) == pytest.approx(np.e / (np.e + 4))
     assert set(content["results"]["s109"]["action"]) == {"0,0", "0,1", "1,0", "1,2", "2,2"}
+
+
+def test_segments_in_quarantine_are_missed_aloud(anticipating, capsys, monkeypatch):
+    shards = Shards(anticipating / "set")
+    shards.index["quarantined"] = 3
+    monkeypatch.setattr("egokeras.data.joined.open_sets", lambda paths: shards)
+    assert cli.main(["evaluate", str(anticipating), "--split", "test", "--submission", str(anticipating / "test.json")]) == 0
+    assert f"warning: 3 segments are in the quarantine of {anticipating / 'set'}" in capsys.readouterr().err
 
 
 def test_mean_of_runs(anticipating, tmp_path, capsys):

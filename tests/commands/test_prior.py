@@ -6,19 +6,20 @@ import pytest
 from egokeras import cli
 
 RECIPE = """from egokeras.distill import LabelSmoothing
+from egokeras.models import RULSTM
 from egokeras.recipe import Data, Recipe
 
 
 def stages():
-    return (Recipe(name="five", data=Data(heads=("action",)), method=LabelSmoothing()),)
+    return (Recipe(name="five", data=Data(heads=("action",)), model=RULSTM(), method=LabelSmoothing()),)
 """
 
 
 @pytest.fixture(scope="module")
 def shards(observations, tmp_path_factory):
     """Two training videos with the actions 0 1 2 0 1 and 3 1 2 1, whose first segments are discarded, and one that is held out."""
-    segments = [("discarded" if row == 0 else "train", "P0_0", float(row), action) for row, action in enumerate([0, 1, 2, 0, 1])]
-    segments += [("discarded" if row == 0 else "train", "P1_1", float(row), action) for row, action in enumerate([3, 1, 2, 1])]
+    segments = [("train discarded" if row == 0 else "train", "P0_0", float(row), action) for row, action in enumerate([0, 1, 2, 0, 1])]
+    segments += [("train discarded" if row == 0 else "train", "P1_1", float(row), action) for row, action in enumerate([3, 1, 2, 1])]
     segments += [("validation", "P2_2", float(row), action) for row, action in enumerate([4, 4, 0, 0])]
     folder = tmp_path_factory.mktemp("five")
     shards = observations.write(folder / "shards", np.zeros((len(segments), 14, 2), "float16"), segments)

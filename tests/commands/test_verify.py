@@ -11,6 +11,7 @@ import pytest
 from egokeras import cli
 from egokeras.commands import verify as verification
 from egokeras.data import shards
+from egokeras.data.joined import open_sets
 from egokeras.data.shards import Shards, ShardWriter
 from egokeras.files import sha256, write_json
 
@@ -219,6 +220,41 @@ def test_files_of_a_run(tmp_path, capsys):
     assert code == 1 and len(findings) == 5
     for part, finding in zip((*expected, "was trained on other shards"), findings, strict=True):
         assert part in finding
+
+
+def test_a_run_on_joined_sets(tmp_path, capsys, observations):
+    run, segments = tmp_path / "run", observations.segments(20)
+    for modality in ("rgb_features", "objects"):
+        observations.write(tmp_path / modality, np.ones((20, 14, 3), "float16"), segments, modality)
+    paths = f"{tmp_path / 'rgb_features'},{tmp_path / 'objects'}"
+    run.mkdir()
+    write_json(run / "recipe.json", {"data": {"shards": paths}, "data_sha256": open_sets(paths).sha256})
+    archive(run / "model.keras", **{"metadata.json": b'{"keras_version": "3.0.0"}'})
+    assert verify(run, capsys) == (0, [])
+    shutil.rmtree(tmp_path / "objects")
+    assert verify(run, capsys) == (0, [])  # not here
+    observations.write(tmp_path / "objects", np.zeros((20, 14, 3), "float16"), segments, "objects")
+    code, (finding,) = verify(run, capsys)
+    assert code == 1 and "was trained on other shards" in finding
+
+
+def test_features_outside_their_folder_are_not_looked_at(tmp_path, capsys):
+    array = np.ones((5, 3), "float16")
+    for name in ("set/a", "outside"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        np.save(tmp_path / f"{name}.npy", array)
+    names = {"a": {}, "../outside": {"rows": 7}, str(tmp_path / "outside"): {"rows": 7}}
+    write_json(tmp_path / "set" / "index.json", {"format": 1, "modality": "rgb_features", "step": 0.25, "videos": names})
+    code, findings = verify(tmp_path / "set", capsys)
+    assert code == 1 and len(findings) == 2 and all("not a path below its folder" in finding for finding in findings)
+
+
+def test_unfinished_features(tmp_path, capsys):
+    (tmp_path / "features").mkdir()
+    write_json(tmp_path / "features" / ".made_from.json", {})
+    np.save(tmp_path / "features" / "a.npy", np.ones((5, 3), "float16"))
+    code, (finding,) = verify(tmp_path / "features", capsys)
+    assert code == 1 and "is not finished; run its `egokeras features` again, which goes on" in finding
 
 
 @pytest.mark.parametrize(

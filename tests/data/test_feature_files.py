@@ -1,5 +1,6 @@
 """HDF5 and LMDB: the same features in every form, and files that are damaged, hostile or of another shape."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -66,6 +67,18 @@ def test_features_by_frame(tmp_path, write):
         assert there.tolist() == [True] * (len(wanted) - 1) + [False]
     assert source.width("P01_03") is None and source.width("P01") is None and source.rate == 30 and source.modality is None
     source.close()
+
+
+@pytest.mark.parametrize("write", [as_datasets, as_groups, as_keys, as_lmdb])
+def test_the_weight_is_of_what_is_in_the_file(write, tmp_path, monkeypatch):
+    weights = []
+    for name, factor in (("one", 1), ("other", -1)):
+        (tmp_path / name).mkdir()
+        monkeypatch.setitem(FEATURES, "P01_02", factor * FEATURES["P01_02"])
+        with contextlib.closing(open_features(write(tmp_path / name), rate=30)) as source:
+            weights.append(source.weight(["P01_01"]))
+            assert weights[-1] == source.weight(["P01_01"])
+    assert weights[0] != weights[1]
 
 
 def test_lmdb_says_30_frames_a_second_and_hdf5_nothing(tmp_path):

@@ -40,8 +40,18 @@ def test_what_one_set_lacks_is_left_out(observations, tmp_path, windows, capsys)
     kept = np.delete(np.arange(120), [0, 1, 30])
     joined = open_sets(two_sets(observations, tmp_path, windows, kept))
     assert "2 of 120 segments are left out" in capsys.readouterr().err
+    assert {0, 1} < set(joined.discarded("train").tolist()) and 30 in joined.discarded("validation")  # they keep their split
+    assert joined.inputs([2])["rgb_features"].shape == (1, 14, 4)
+    with pytest.raises(InputError, match="flow has no segment 's30'"):
+        joined.inputs([2, 30])
     assert {1, 30} < set(joined.rows("discarded").tolist()) and not {1, 30} & set(joined.rows("train").tolist())
     assert len(joined) == 120 and (joined.labels("action", [1, 30]) >= 0).all()  # they count as history
+
+
+def test_the_order_of_the_sets_does_not_matter(observations, tmp_path, windows):
+    first, second = two_sets(observations, tmp_path, windows).split(",")
+    digests = {open_sets(paths).sha256 for paths in (f"{first},{second}", f"{second},{first}")}
+    assert len(digests) == 1 and open_sets(first).sha256 not in digests
 
 
 def test_sets_that_do_not_belong_together(observations, tmp_path, windows):

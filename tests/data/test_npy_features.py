@@ -8,7 +8,7 @@ import pytest
 from zlib_ng.zlib_ng import crc32
 
 from egokeras.data.feature_files import open_features
-from egokeras.data.npy_features import NpyFolder
+from egokeras.data.npy_features import NpyFolder, sample
 from egokeras.errors import InputError
 
 ROWS = np.arange(40, dtype=np.float16).reshape(10, 4)
@@ -124,3 +124,19 @@ def test_two_files_of_one_name(tmp_path):
     assert source.width("a/v") == 4
     with pytest.raises(InputError, match=r"'v' may be .*a/v.npy or .*b/v.npy"):
         source.width("v")
+
+
+def test_a_sample_of_a_file_sees_its_size_and_both_ends_and_the_middle(tmp_path):
+    content = np.random.default_rng(0).integers(0, 256, 1_000_000).astype(np.uint8)
+    file, seen = tmp_path / "f", set()
+    for change in (None, 0, 500_100, 999_999):
+        changed = content.copy()
+        if change is not None:
+            changed[change] ^= 1
+        file.write_bytes(changed.tobytes())
+        seen.add(tuple(sample(file)))
+    for size in (0, 1, 70_000, 999_999):
+        file.write_bytes(content[:size].tobytes())
+        seen.add(tuple(sample(file)))
+        assert sample(file)[0] == size
+    assert len(seen) == 8

@@ -69,3 +69,13 @@ def test_files_of_detections(tmp_path):
         source2.read("P01_01", np.array([3]))
     with pytest.raises(InputError, match="0 classes of objects"):
         open_features(tmp_path, rate=30, detections=0)
+
+
+def test_the_weight_is_of_what_is_in_the_files(tmp_path):
+    (tmp_path / "P01_01").mkdir()
+    for frame in range(1, 41):
+        np.save(tmp_path / "P01_01" / f"frame_{frame:010d}.npy", detections(5, 5, seed=frame))
+    before = open_features(tmp_path, rate=30, detections=5).weight(["P01_01", "P01_02"])
+    assert before == open_features(tmp_path, rate=30, detections=5).weight(["P01_01", "P01_02"]) and before["P01_02"] == [0, {}]
+    np.save(tmp_path / "P01_01" / f"frame_{40:010d}.npy", detections(5, 5, seed=0))
+    assert open_features(tmp_path, rate=30, detections=5).weight(["P01_01", "P01_02"]) != before

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -74,7 +75,8 @@ def test_a_set_of_features(tmp_path, source):
     windows = dict(Features(source).windows(found, used))
     np.testing.assert_array_equal(data.read(np.arange(72)), [windows[row] for row in range(72)])
     assert data.index["observations"]["rate"] == 4.0 and data.index["observations"]["source"]["kind"] == "NpyFolder"
-    assert data.clips["splits"].tolist() == [4] * 6 + [2 if row % 6 >= 4 else 1 for row in range(6, 72)]
+    assert data.clips["splits"].tolist() == [(2 if row % 6 >= 4 else 1) + 4 * (row < 6) for row in range(72)]
+    assert data.discarded("validation").tolist() == [4, 5] and data.rows("validation").tolist()[:2] == [10, 11]
 
 
 def test_both_sets_belong_together(tmp_path, source):
@@ -108,6 +110,15 @@ def test_equal_work_gives_equal_bytes_and_is_done_once(tmp_path, source, capsys)
     np.save(source.path / "v0.npy", np.zeros((130, 5), np.float16))
     with pytest.raises(InputError, match="holds shards of other"):
         observe(annotations(), Features(NpyFolder(source.path, 4.0)), tmp_path / "one")
+
+
+def test_other_features_of_the_same_size_are_refused(tmp_path, source):
+    observe(annotations(), Features(source), tmp_path / "set")
+    shutil.copytree(source.path, tmp_path / "moved")
+    observe(annotations(), Features(NpyFolder(tmp_path / "moved", 4.0)), tmp_path / "set")  # where they lie does not matter
+    np.save(tmp_path / "moved" / "v3.npy", -np.load(source.path / "v3.npy"))
+    with pytest.raises(InputError, match="holds shards of other annotations, sources or settings"):
+        observe(annotations(), Features(NpyFolder(tmp_path / "moved", 4.0)), tmp_path / "set")
 
 
 def test_an_error_leaves_nothing(tmp_path, source):

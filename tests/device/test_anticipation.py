@@ -182,6 +182,9 @@ BAD = [
     ({"rgb_features": np.zeros(5), "labels": [(6, 0, 0)]}, r"labels has the action \(6, 0, 0\); give a verb id under 6"),
     ({"rgb_features": np.zeros(5), "labels": [(0, 9, 0)]}, "a noun id under 9"),
     ({"rgb_features": np.zeros(5), "labels": [(0, 0, -0.1)]}, r"\(0, 0, -0.1\)"),
+    ({"rgb_features": np.zeros(5), "labels": [(0, 0)]}, r"labels has the action \(0, 0\); give a verb id under 6"),
+    ({"rgb_features": np.zeros(5), "labels": [3]}, "labels has the action 3; give a verb id under 6"),
+    ({"rgb_features": np.zeros(5), "labels": [("open", 0, 0)]}, r"labels has the action \('open', 0, 0\); give a verb id under 6"),
 ]
 
 

@@ -91,6 +91,7 @@ def test_mixture_divides_the_weights_by_their_sum_and_leaves_its_parts_alone():
     found = prior_matrices.mixture((part for part in parts), (2, 1, 1))
     assert_prior(found, [[0.1 + UNION[k][i] / 4 + PREDECESSORS[k][i] / 4 for i in range(5)] for k in range(5)])
     assert_prior(prior_matrices.mixture(parts[1:], (0, 3)), PREDECESSORS)
+    np.testing.assert_array_equal(prior_matrices.mixture(parts[:2], (1e39, 1e39)), prior_matrices.mixture(parts[:2], (1, 1)))
     for part, old in zip(parts, before, strict=True):
         np.testing.assert_array_equal(part, old)
 

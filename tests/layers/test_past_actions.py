@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from egokeras.layers import PastActions
 
 SIZES = {"last": 3, "verb_size": 2, "noun_size": 4}
+LONGEST = 30_000  # hundredths of a second that count at most
 WIDTH = SIZES["last"] * (2 + 4 + 2)
 
 
@@ -27,11 +28,13 @@ def looped(actions, weights):
         least = 25 * (14 - j)  # hundredths of a second from the observation to the start
         known = [entry for entry in actions[b].astype(int) if entry[2] >= least][::-1]
         for slot, (verb, noun, age) in enumerate(known[: SIZES["last"]]):
-            found[b, j, slot] = [*verbs[verb], *nouns[noun], 1, np.log1p((age - least) / 100)]
+            found[b, j, slot] = [*verbs[verb], *nouns[noun], 1, np.log1p(min(age - least, LONGEST) / 100)]
     return found.reshape(len(actions), 14, -1)
 
 
-entries = st.tuples(st.integers(0, 5), st.integers(0, 7), st.one_of(st.sampled_from([0, 24, 25, 100, 349, 350]), st.integers(-50, 32767)))
+entries = st.tuples(
+    st.integers(0, 5), st.integers(0, 7), st.one_of(st.sampled_from([0, 24, 25, 100, 349, 350, 32767]), st.integers(-50, 32767))
+)
 
 
 @settings(deadline=None, max_examples=30)
@@ -48,6 +51,17 @@ def test_nothing_leaks_from_what_is_not_known_yet(layer, past, data):
     other = [entry if entry[2] >= 25 * (14 - j) else data.draw(entries.filter(lambda e: e[2] < 25 * (14 - j))) for entry in past]
     features = [np.array(layer(np.array([actions], "int16")))[:, : j + 1] for actions in (past, other)]
     np.testing.assert_array_equal(*features)
+
+
+def test_what_is_long_ago_is_alike(layer):
+    """At the last observation, 0.25 s before the start, ages differ up to 300.25 s."""
+    actions = np.zeros((4, 4, 3), "int16")
+    actions[:, 3, :2], actions[:, 3, 2] = (2, 3), (LONGEST + 24, LONGEST + 25, LONGEST + 26, 32767)
+    found = layer(actions)
+    np.testing.assert_allclose(found, looped(actions, layer.get_weights()), atol=1e-5)
+    seconds = np.array(found)[:, -1, 7]  # of the last known action
+    np.testing.assert_allclose(seconds, np.log1p([299.99, 300, 300, 300]), rtol=1e-6)
+    assert seconds[0] < seconds[1] == seconds[2] == seconds[3]
 
 
 def test_an_action_is_known_from_its_moment_on(layer):

@@ -26,9 +26,9 @@ BATCH = {
 LABELS = Vocabulary(verbs=9, nouns=9, last=2, verb_size=2, noun_size=3)
 ALL = [
     AnticipationLSTM(units=UNITS, labels=LABELS),
-    RULSTM(units=UNITS, labels=LABELS),
+    RULSTM(units=UNITS, labels=LABELS, fusion="late"),
     RULSTM(units=UNITS, labels=LABELS, completion=True, modalities=("objects",)),
-    RULSTM(units=UNITS, labels=LABELS, fusion="matt"),
+    RULSTM(units=UNITS, labels=LABELS),
 ]
 
 
@@ -148,7 +148,7 @@ def test_branch_equals_the_loop(modality, completion):
 
 
 def test_late_fusion_equals_the_loop():
-    model = build(RULSTM(units=UNITS, modalities=FEATURES))
+    model = build(RULSTM(units=UNITS, modalities=FEATURES, fusion="late"))
     found = model(batch(model))["action"]
     for clip in range(2):
         scores = [dense(model.get_layer(f"{modality}_action"), branch(model, modality, clip)[0]) for modality in FEATURES]
@@ -215,13 +215,13 @@ def test_stages_share_names_and_shapes():
     def made(**fields):
         return layers_of(RULSTM(units=UNITS, labels=LABELS, **fields).build(classes={"action": ACTIONS}, shapes=SHAPES))
 
-    fused, branches = made(fusion="matt"), {}
+    fused, branches = made(), {}
     for modality in SHAPES:
         alone = made(modalities=(modality,))
         assert alone == made(modalities=(modality,), completion=True)
         assert {f"{modality}_{part}" for part in ("rolling", "unrolling", "action")} == alone.keys() - {"labels_embedding"}
         branches |= alone
-    assert made() == branches
+    assert made(fusion="late") == branches
     assert {name: shapes for name, shapes in fused.items() if not name.startswith("matt_")} == branches
     baseline = layers_of(AnticipationLSTM(units=UNITS).build(classes={"action": ACTIONS}, shapes={"objects": (14, 3)}))
     assert set(baseline) == {"objects_encoder", "objects_decoder", "objects_action"}
@@ -268,7 +268,7 @@ def test_it_learns():
 
 @pytest.mark.parametrize("name", ["EncoderDecoderLSTM", "RollingUnrollingLSTM"])
 def test_plain_constructors(name):
-    model = getattr(models, name)(7, {"rgb_features": 6, "labels": (4, 3)}, units=UNITS)
+    model = getattr(models, name)(7, {"rgb_features": 6, "labels": (10, 3)}, units=UNITS)
     assert isinstance(model, keras.Model) and model.output["action"].shape == (None, 8, 7)
     assert model.input["rgb_features"].shape == (None, 14, 6) and model.input["labels"].dtype == "int16"
 
@@ -287,6 +287,11 @@ def test_plain_constructors(name):
         (lambda: AnticipationLSTM().build(classes={"action": 2}, shapes={"labels": (10, 2)}), r"\(10, 2\) and not \(past actions, 3\)"),
         (lambda: RULSTM().build(classes={"action": 2}, shapes={"rgb_features": (8, 112, 112, 3)}), r"\(8, 112, 112, 3\) and not"),
         (lambda: AnticipationLSTM().build(classes={"action": 2}, shapes={}), "no modality"),
+        (
+            lambda: AnticipationLSTM(units=4).build(classes={"action": 2}, shapes={"labels": (5, 3)}),
+            "labels.last is 5, the data lists 5 past",
+        ),
+        (lambda: RULSTM(labels=Vocabulary(last=9)).build(classes={"action": 2}, shapes={"labels": (5, 3)}), "last is 9, .* fewer than 5"),
     ],
 )
 def test_errors_name_the_field_and_the_cure(make, named):

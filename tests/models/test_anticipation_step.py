@@ -17,9 +17,9 @@ RGB, OBJECTS, LABELS = {"rgb_features": (14, 5)}, {"objects": (14, 4)}, {"labels
 MODELS = {
     "lstm": (AnticipationLSTM(units=7, labels=WORDS), RGB | LABELS),
     "rulstm": (RULSTM(units=7), RGB),
-    "matt": (RULSTM(units=7, fusion="matt", labels=WORDS), OBJECTS | LABELS),  # the list must hold what each observation sees
+    "matt": (RULSTM(units=7, labels=WORDS), OBJECTS | LABELS),  # the list must hold what each observation sees
     "matt of the paper": (RULSTM(units=7, fusion="matt", context="rolling_h+rolling_c"), RGB | OBJECTS),
-    "list": (PastActionsLSTM(verbs=6, nouns=9, verb_size=2, noun_size=3, units=7), {"labels": (5, 3)}),
+    "list": (PastActionsLSTM(verbs=6, nouns=9, verb_size=2, noun_size=3, units=7, last=4), {"labels": (5, 3)}),
 }
 
 

@@ -182,6 +182,13 @@ def test_other_data_is_refused(shapes, found):
         PastActionsLSTM().build(classes={"action": 3}, shapes=shapes)
 
 
+def test_the_list_must_be_longer_than_what_is_read():
+    for last in (PAST, PAST + 1):
+        with pytest.raises(InputError, match=f"model.last is {last}, the data lists {PAST} past actions; give fewer than {PAST}"):
+            built(last=last)
+    built(last=PAST - 1)
+
+
 def test_times_per_step_are_1_to_8():
     for times in (0, 9):
         with pytest.raises(InputError, match=f"model.times_per_step is {times}; give 1 to 8"):

@@ -52,7 +52,7 @@ def test_section_tells_every_time_and_every_baseline(found):
     assert "Markov 26.5 27.0 27.5 28.0 28.5 29.0 29.5 30.0" in text
     assert "majority 8.2 8.2 8.2 8.2 8.2 8.2 8.2 8.2 chance 0.13" in text
     assert "all classes action 44.0 30.0 3.2 1,928" in text
-    assert "many-shot, RU-LSTM action 44.0" in text
+    assert "the same, verb or noun (RU-LSTM) action 44.0" in text
     assert "action 0.76 0.63 0.16" in text
     assert "1,007 segments before which nothing was observed are left out" in text
 
