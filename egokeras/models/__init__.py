@@ -3,14 +3,15 @@
 from egokeras.models.anticipation import RULSTM, AnticipationLSTM, Vocabulary
 from egokeras.models.frame_model import FrameModel
 from egokeras.models.mobilenet_v2 import Backbone, SmallBackbone
+from egokeras.models.past_actions import PastActionsLSTM
 from egokeras.models.resnet3d import ResNet3D
 from egokeras.models.temporal_heads import AverageHead, ConvLSTMHead, ConvNet1DHead, LSTMHead
 from egokeras.protocol import OBSERVATIONS
 
 __all__ = [
-    "RULSTM", "AnticipationLSTM", "AverageHead", "Backbone", "ConvLSTMHead", "ConvNet1DHead", "EncoderDecoderLSTM", "FrameModel",
-    "LSTMHead", "MobileNetV2Average", "MobileNetV2ConvLSTM", "MobileNetV2ConvNet1D", "MobileNetV2LSTM", "ResNet3D", "ResNet3D18",
-    "ResNet3D34", "ResNet3D50", "RollingUnrollingLSTM", "SmallBackbone", "Vocabulary",
+    "AnticipationLSTM", "AverageHead", "Backbone", "ConvLSTMHead", "ConvNet1DHead", "EncoderDecoderLSTM", "FrameModel", "LSTMHead",
+    "MobileNetV2Average", "MobileNetV2ConvLSTM", "MobileNetV2ConvNet1D", "MobileNetV2LSTM", "PastActionsLSTM", "RULSTM", "ResNet3D",
+    "ResNet3D18", "ResNet3D34", "ResNet3D50", "RollingUnrollingLSTM", "SmallBackbone", "Vocabulary",
 ]  # fmt: skip
 
 
