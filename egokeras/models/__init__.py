@@ -9,8 +9,8 @@ from egokeras.models.temporal_heads import AverageHead, ConvLSTMHead, ConvNet1DH
 from egokeras.protocol import OBSERVATIONS
 
 __all__ = [
-    "AnticipationLSTM", "AverageHead", "Backbone", "ConvLSTMHead", "ConvNet1DHead", "EncoderDecoderLSTM", "FrameModel", "LSTMHead",
-    "MobileNetV2Average", "MobileNetV2ConvLSTM", "MobileNetV2ConvNet1D", "MobileNetV2LSTM", "PastActionsLSTM", "RULSTM", "ResNet3D",
+    "RULSTM", "AnticipationLSTM", "AverageHead", "Backbone", "ConvLSTMHead", "ConvNet1DHead", "EncoderDecoderLSTM", "FrameModel",
+    "LSTMHead", "MobileNetV2Average", "MobileNetV2ConvLSTM", "MobileNetV2ConvNet1D", "MobileNetV2LSTM", "PastActionsLSTM", "ResNet3D",
     "ResNet3D18", "ResNet3D34", "ResNet3D50", "RollingUnrollingLSTM", "SmallBackbone", "Vocabulary",
 ]  # fmt: skip
 
