@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import hashlib
-import inspect
 import math
 import pathlib
 import re
@@ -14,9 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import egokeras
 from egokeras import recipe as recipes
-from egokeras import snapshots
+from egokeras import snapshots, students
 from egokeras.callbacks import HISTORY, callbacks
 from egokeras.data import selection
 from egokeras.data.input_pipeline import batches, default_heads, stream
@@ -69,7 +67,7 @@ def fit(recipe, run_dir, *, quiet=False, resume=False, snapshot_seconds=snapshot
         raise InputError(f"{run_dir} holds the snapshots of another training; resume it, or give another folder.")
     with conduct.scope():
         model = _build(recipe, shards, classes)
-        take_weights(model, [_earlier(name, run_dir) for name in recipe.start_from])
+        students.take_weights(model, [students.earlier(name, run_dir) for name in recipe.start_from])
     student, source = _student_and_source(recipe, model, shards, run_dir.parent, conduct)
 
     def begin():
@@ -157,73 +155,10 @@ def _build(recipe, shards, classes):
     before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_global_policy("mixed_float16" if recipe.mixed_precision else "float32")
     try:
-        _check_vocabulary(recipe.model, shards)
-        return build(recipe.model, classes, shards.modalities)
+        students.check_vocabulary(recipe.model, shards)
+        return students.build(recipe.model, classes, shards.modalities)
     finally:
         keras.mixed_precision.set_global_policy(before)
-
-
-def build(model, classes, shapes):
-    """The Keras model of a recipe's `model` for clips of `shapes`, by modality."""
-    check_kind(model, shapes)
-    if "rgb" in shapes:
-        frames, size, *_ = shapes["rgb"]
-        return model.build(classes=classes, frames=frames, size=size)
-    return model.build(classes=classes, shapes=shapes)
-
-
-def check_kind(model, shapes):
-    """Refuse data that a recipe's `model` cannot take.
-
-    Raises:
-        InputError: it takes clips and the data has observations, or the other way round.
-    """
-    takes_clips = "frames" in inspect.signature(model.build).parameters
-    if takes_clips != ("rgb" in shapes):
-        takes, maker = ("rgb clips", "prepare") if takes_clips else ("features or labels", "observe")
-        takes = takes if takes_clips or hasattr(model, "modalities") else "labels"
-        found = f"the recipe's {type(model).__name__} takes {takes}, the data has {', '.join(shapes)}"
-        raise InputError(f"{found}; make a set for it with `egokeras {maker}`.")
-
-
-def _check_vocabulary(model, shards):
-    """A model that reads labels must know all verbs and nouns: TensorFlow takes a vector of nobody for others on a GPU."""
-    vocabulary = getattr(model, "labels", model)
-    for field in ("verbs", "nouns") if "labels" in shards.modalities and hasattr(vocabulary, "verbs") else ():
-        known, there = getattr(vocabulary, field), len(shards.classes[field[:-1]])
-        if known < there:
-            prefix = "model" if vocabulary is model else "model.labels"
-            raise InputError(f"{prefix}.{field} is {known}, {shards.path} has {there} {field}; set {prefix}.{field}={there}.")
-
-
-def _earlier(name, run_dir):
-    """`model.keras` of an earlier stage, which lies beside this one, or of a run folder."""
-    for folder in (run_dir.parent / name, pathlib.Path(name)):
-        if (folder / "model.keras").is_file():
-            return folder / "model.keras"
-    raise InputError(f"start_from: neither {run_dir.parent / name} nor {name} has a model.keras; name an earlier stage or a run folder.")
-
-
-def take_weights(model, files):
-    """Give the layers of `model` the weights of layers of the same name, in trained models.
-
-    Args:
-        model: a `keras.Model`, changed in place.
-        files: `model.keras` files.
-
-    Raises:
-        InputError: a layer has another shape there, or no layer has the name of one here.
-    """
-    own = {layer.name: layer for layer in model.layers if layer.weights}
-    for file in files:
-        common = [layer for layer in egokeras.load_model(file).layers if layer.weights and layer.name in own]
-        for layer in common:
-            shapes = [[weight.shape for weight in one.get_weights()] for one in (layer, own[layer.name])]
-            if shapes[0] != shapes[1]:
-                raise InputError(f"start_from: layer {layer.name!r} of {file} has the shapes {shapes[0]}, this model's {shapes[1]}.")
-            own[layer.name].set_weights(layer.get_weights())
-        if not common:
-            raise InputError(f"start_from: no layer of {file} has the name of a layer here; they are {', '.join(own)}.")
 
 
 def _fit(recipe, student, source, rows, conduct, folder, run_dir=None, begin=lambda: None):
@@ -356,7 +291,7 @@ def open_shards(recipe):
     if not recipe.data.shards:
         raise InputError(f"recipe {recipe.name!r} has no data; give data.shards=FOLDER, a folder made by `egokeras prepare`.")
     shards = open_sets(recipe.data.shards)
-    check_kind(recipe.model, shards.modalities)
+    students.check_kind(recipe.model, shards.modalities)
     return shards
 
 

@@ -14,7 +14,7 @@ ROWS = [
     ["gated_run"],
     ["submission", "gate", "inference", "plots"],
     ["anticipation_scores", "markov"],
-    ["features", "scores", "video_features"],
+    ["features", "scores", "students", "video_features"],
     ["recipe", "recogniser"],
     ["compress", "data", "device", "distill", "models"],
     ["accelerator", "callbacks", "layers", "losses", "metrics", "optim", "progress", "snapshots"],

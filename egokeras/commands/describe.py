@@ -27,7 +27,7 @@ def _facts(stage):
     """Inputs, outputs, parameters and MACs of one stage's student; random weights serve as well as trained ones."""
     import keras
 
-    from egokeras import train
+    from egokeras import students, train
     from egokeras.compress.cost import cost
     from egokeras.data.joined import open_sets
 
@@ -37,7 +37,7 @@ def _facts(stage):
     if hasattr(getattr(model, "backbone", None), "weights"):
         model = dataclasses.replace(model, backbone=dataclasses.replace(model.backbone, weights=None))
     shapes, assumed = (shards.modalities, []) if shards else _expected_shapes(model)
-    built = train.build(model, classes, shapes)
+    built = students.build(model, classes, shapes)
     parts = {part.name: _parameters(part) for part in built.layers if isinstance(part, keras.Model)}
     assumed += [] if shards else [f"{count} classes of {head}" for head, count in classes.items() if head not in stage.data.classes]
     return {
