@@ -91,10 +91,10 @@ def small():
 class HeadModel:
     """ConvNet1D on features as a model of its own, as it trains from a feature cache."""
 
-    def build(self, *, classes, frames, size):
+    def build(self, *, classes, shapes):
         from egokeras.models import ConvNet1DHead
 
-        return ConvNet1DHead().build(feature_shape=(frames, size), classes=classes)
+        return ConvNet1DHead().build(feature_shape=shapes["features"], classes=classes)
 
 
 head = HeadModel
