@@ -259,10 +259,13 @@ def test_windows_of_a_lost_video_are_not_listed_beside_its_clips(tmp_path, video
 
 
 SCRIPT = """
-import sys
-from egokeras.data import readers
+import sys, time
+from egokeras.data import prepare as module, readers
 from egokeras.data.prepare import Preparation, prepare
 if __name__ == "__main__":
+    if sys.argv[4:]:
+        add = module._Journal.add
+        module._Journal.add = lambda *args: (add(*args), time.sleep(float(sys.argv[4])))
     settings = Preparation(frames=20, size=64, windows=10, workers=2, shard_bytes=6_000_000)
     prepare(readers.read("table", [sys.argv[1]]), sys.argv[2], sys.argv[3], settings)
 """
@@ -270,7 +273,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def start(tmp_path, videos):
-    """Function that starts a `prepare` of 180 clips into a folder, as a process of its own."""
+    """Function that starts a `prepare` of 180 clips into a folder, as a process of its own; with seconds of pause after each unit."""
     table = tmp_path / "table.csv"
     rows = [
         f"P{n:02d}.mp4,{'cut' if n < 2 else 'put'},{s * 0.1:.1f},{s * 0.1 + 1:.1f},{'train' if n % 2 else 'validation'}"
@@ -282,8 +285,8 @@ def start(tmp_path, videos):
     script.write_text(SCRIPT)
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
-    def started(out):
-        command = [sys.executable, str(script), str(table), str(videos), str(out)]
+    def started(out, *pause):
+        command = [sys.executable, str(script), str(table), str(videos), str(out), *pause]
         return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
     return started
@@ -297,7 +300,7 @@ def test_kill_and_rerun_gives_the_same_bytes(tmp_path, start):
     journal = tmp_path / "killed" / ".work" / "journal.jsonl"
     codes = []
     for units, how in ((1, signal.SIGKILL), (4, signal.SIGINT), (7, signal.SIGKILL)):
-        running = start(tmp_path / "killed")
+        running = start(tmp_path / "killed", "0.3")  # not done before the signal comes, however busy the machine is
         while running.poll() is None and not (journal.exists() and journal.read_text().count("\n") >= units):
             time.sleep(0.002)
         running.send_signal(how)
