@@ -10,8 +10,8 @@ from egokeras.protocol import OBSERVATIONS
 
 __all__ = [
     "RULSTM", "AnticipationLSTM", "AverageHead", "Backbone", "ConvLSTMHead", "ConvNet1DHead", "EncoderDecoderLSTM", "FrameModel",
-    "LSTMHead", "MobileNetV2Average", "MobileNetV2ConvLSTM", "MobileNetV2ConvNet1D", "MobileNetV2LSTM", "PastActionsLSTM", "ResNet3D",
-    "ResNet3D18", "ResNet3D34", "ResNet3D50", "RollingUnrollingLSTM", "SmallBackbone", "Vocabulary",
+    "LSTMHead", "MobileNetV2Average", "MobileNetV2ConvLSTM", "MobileNetV2ConvNet1D", "MobileNetV2LSTM", "PastActionsLSTM", "R2Plus1D18",
+    "ResNet3D", "ResNet3D18", "ResNet3D34", "ResNet3D50", "RollingUnrollingLSTM", "SmallBackbone", "Vocabulary",
 ]  # fmt: skip
 
 
@@ -41,25 +41,32 @@ def MobileNetV2Average(classes, *, frames=20, size=224, backbone=Backbone(), hea
     return _build(classes, frames, size, backbone, head)
 
 
-def ResNet3D18(classes, *, frames=16, size=112, shortcut="B"):
+def ResNet3D18(classes, *, frames=16, size=112, variant="hara", shortcut="B"):
     """3D ResNet-18: `rgb` `(batch, frames, size, size, 3)` uint8 -> logits by label space, and `features` `(batch, 512)`.
 
     Args:
         classes: a number (one label space, `action`) or a mapping such as `{"verb": 97, "noun": 300}`.
         frames, size: of a clip, in frames and pixels.
+        variant: `hara`, `tran` or `preact_tf`, whose features are 512 for every 8 frames; see `ResNet3D`.
         shortcut: `A` or `B`, see `ResNet3D`.
     """
-    return ResNet3D(depth=18, shortcut=shortcut).build(classes=_by_space(classes), frames=frames, size=size)
+    return ResNet3D(depth=18, variant=variant, shortcut=shortcut).build(classes=_by_space(classes), frames=frames, size=size)
 
 
-def ResNet3D34(classes, *, frames=16, size=112, shortcut="B"):
+def ResNet3D34(classes, *, frames=16, size=112, variant="hara", shortcut="B"):
     """3D ResNet-34; arguments and outputs as for `ResNet3D18`."""
-    return ResNet3D(depth=34, shortcut=shortcut).build(classes=_by_space(classes), frames=frames, size=size)
+    return ResNet3D(depth=34, variant=variant, shortcut=shortcut).build(classes=_by_space(classes), frames=frames, size=size)
 
 
-def ResNet3D50(classes, *, frames=16, size=112, shortcut="B"):
-    """3D ResNet-50, `features` `(batch, 2048)`; arguments as for `ResNet3D18`."""
-    return ResNet3D(depth=50, shortcut=shortcut).build(classes=_by_space(classes), frames=frames, size=size)
+def ResNet3D50(classes, *, frames=16, size=112, variant="hara", shortcut="B"):
+    """3D ResNet-50, 2048 features for 512; arguments as for `ResNet3D18`."""
+    return ResNet3D(depth=50, variant=variant, shortcut=shortcut).build(classes=_by_space(classes), frames=frames, size=size)
+
+
+def R2Plus1D18(classes, *, frames=16, size=112):
+    """R(2+1)D-18, convolutions over space and time in turn; arguments and outputs as for `ResNet3D18`."""
+    model = ResNet3D(depth=18, variant="tran", convolution="2plus1d")
+    return model.build(classes=_by_space(classes), frames=frames, size=size)
 
 
 def EncoderDecoderLSTM(classes, features, *, units=1024, dropout=0.8):

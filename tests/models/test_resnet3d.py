@@ -1,13 +1,20 @@
-"""3D ResNets: published parameter counts, and a forward pass in plain NumPy."""
+"""3D ResNets: published parameter counts and costs, and a forward pass in plain NumPy."""
 
+import itertools
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import egokeras
 from egokeras import models
+from egokeras.compress.cost import cost
 from egokeras.errors import InputError
 from egokeras.models import ResNet3D
+
+PREACT = {"variant": "preact_tf"}
+R2PLUS1D = {"variant": "tran", "convolution": "2plus1d"}
 
 
 def trainable(model):
@@ -53,14 +60,94 @@ def test_published_whole_counts_and_sizes():
     assert model.input["rgb"].shape == (None, 16, 112, 112, 3) and model.input["rgb"].dtype == "uint8"
 
 
+@pytest.mark.parametrize(
+    ("depth", "channels", "counts", "statistics"),
+    [
+        (18, 1024, {51: 33_259_187, 101: 33_310_437, 400: 33_616_912}, 7_808),
+        (50, 4096, {51: 46_426_803, 101: 46_631_653, 400: 47_856_656}, 45_440),
+    ],
+)
+def test_counts_of_the_preactivation_network(depth, channels, counts, statistics):
+    classes = {f"of_{count}": count for count in counts}
+    model = ResNet3D(depth=depth, **PREACT).build(classes=classes, frames=16, size=16)
+    assert model.output["features"].shape == (None, channels)
+    backbone, head = model.get_layer("backbone"), model.get_layer("head")
+    assert {count: trainable(backbone) + trainable(head.get_layer(f"of_{count}")) for count in counts} == counts
+    assert sum(int(np.prod(weight.shape)) for weight in model.non_trainable_weights) == statistics
+
+
+def test_torchvision_has_the_same_counts_and_costs():
+    """Its `num_params` and multiply-adds in thousands of millions, of the networks with weights for Kinetics-400."""
+    for model, count, giga in (
+        (models.ResNet3D18(400, variant="tran"), 33_371_472, 40.697),
+        (models.R2Plus1D18(400), 31_505_325, 40.519),
+    ):
+        assert trainable(model) == count
+        assert cost(model)["macs"]["whole"] / 1e9 == pytest.approx(giga, abs=5e-4)
+        assert model.output["features"].shape == (None, 512)
+
+
+def sizes(model, *names):
+    return [model.get_layer("backbone").get_layer(name).output.shape[1:4] for name in names]
+
+
+def test_strides_of_the_preactivation_network():
+    stages = [f"stage{stage}_block2_add" for stage in (1, 2, 3, 4)]
+    expected = [(16, 56, 56), (8, 28, 28), (4, 14, 14), (2, 7, 7)]
+    model = ResNet3D(width=2, **PREACT).build(classes={"verb": 2}, frames=16, size=112)
+    assert sizes(model, "conv1_relu", *stages) == [(16, 56, 56), *expected]
+    assert not [layer for layer in model.get_layer("backbone").layers if isinstance(layer, keras.layers.MaxPooling3D)]
+    model = ResNet3D(width=2, **PREACT).build(classes={"verb": 2}, frames=16, size=224)
+    assert sizes(model, "conv1_relu", "pool1", *stages) == [(16, 112, 112), (16, 56, 56), *expected]
+    pooled = {
+        size: "pool1"
+        in [layer.name for layer in ResNet3D(width=1, **PREACT).build(classes={"verb": 2}, frames=1, size=size).layers[1].layers]
+        for size in (159, 160)
+    }
+    assert pooled == {159: False, 160: True}
+
+
+def test_strides_of_2plus1d():
+    """The spatial factor has the stride of space, the temporal one that of time."""
+    model = ResNet3D(width=2, **R2PLUS1D).build(classes={"verb": 2}, frames=16, size=112)
+    assert sizes(model, "conv1_spatial", "conv1_temporal") == [(16, 56, 56)] * 2
+    factors = ("stage2_block1_conv1_spatial", "stage2_block1_conv1_temporal", "stage2_block1_relu")
+    assert sizes(model, *factors) == [(16, 28, 28), (8, 28, 28), (8, 28, 28)]
+    assert sizes(model, "stage3_block2_relu", "stage4_block2_relu") == [(4, 14, 14), (2, 7, 7)]
+
+
+def test_cost_by_hand():
+    """8 frames of 32 pixels; what a stage has behind it times what every position of it costs, for 2, 4, 8 and 16 channels."""
+    classes = {"verb": 5, "noun": 3}
+    model = ResNet3D(width=2, **PREACT).build(classes=classes, frames=8, size=32)
+    stem, one, two, three, four = 8 * 16 * 16, 8 * 16 * 16, 4 * 8 * 8, 2 * 4 * 4, 1 * 2 * 2
+    stages = one * 27 * 4 * 2 * 2 + two * (27 * (2 * 4 + 3 * 4 * 4) + 2 * 4) + three * (27 * (4 * 8 + 3 * 8 * 8) + 4 * 8)
+    stages += four * (27 * (8 * 16 + 3 * 16 * 16) + 8 * 16)
+    assert cost(model)["macs"] == {"backbone": stem * 343 * 3 * 2 + stages, "head": 16 * 8, "whole": stem * 2058 + stages + 128}
+
+    # channels between the factors: 45 * 2 // 64 in the stem, 108 // 24 = 4 in stage 1
+    model = ResNet3D(width=2, **R2PLUS1D).build(classes=classes, frames=8, size=32)
+    stages = one * 4 * (9 + 3) * 4 * 2
+    # positions of the first spatial factor, which still sees all frames; channels between in the first block and in the second
+    for before, after, entering, leaving, first, second in ((512, two, 2, 4, 7, 9), (64, three, 4, 8, 14, 18), (8, four, 8, 16, 28, 36)):
+        stages += before * 9 * entering * first + after * (3 + 9 + 3) * first * leaving
+        stages += after * (2 * (9 + 3) * second * leaving + entering * leaving)
+    assert cost(model)["macs"]["backbone"] == stem * (49 * 3 * 1 + 3 * 1 * 2) + stages
+
+
 # ---- the slow reference: NumPy, in float64
 
 
-def convolved(x, kernel, stride):
-    """Correlation of `x` (batch, time, height, width, channels) with both sides padded by half the kernel."""
-    size, strides = kernel.shape[0], (stride,) * 3 if isinstance(stride, int) else stride
-    x = np.pad(x, [(0, 0)] + 3 * [(size // 2, size // 2)] + [(0, 0)])
-    lengths = [(length - size) // step + 1 for length, step in zip(x.shape[1:4], strides, strict=True)]
+def convolved(x, kernel, strides, same=False):
+    """Correlation of `x` (batch, time, height, width, channels); both sides padded by half the kernel, or as TensorFlow's "same"."""
+    pads = [(size // 2, size // 2) for size in kernel.shape[:3]]
+    if same:
+        lacking = [
+            max(0, (-(-n // step) - 1) * step + size - n) for n, step, size in zip(x.shape[1:4], strides, kernel.shape, strict=False)
+        ]
+        pads = [(n // 2, n - n // 2) for n in lacking]
+    x = np.pad(x, [(0, 0), *pads, (0, 0)])
+    lengths = [(n - size) // step + 1 for n, size, step in zip(x.shape[1:4], kernel.shape[:3], strides, strict=True)]
     result = 0.0
     for tap in np.ndindex(*kernel.shape[:3]):
         window = [slice(start, start + step * (length - 1) + 1, step) for start, step, length in zip(tap, strides, lengths, strict=True)]
@@ -75,72 +162,164 @@ def pooled(x):
     return windows.max((-3, -2, -1))
 
 
-def reference(model, pixels, depth, shortcut):
-    backbone = model.get_layer("backbone")
+def reference(model, pixels, depth=18, variant="hara", convolution="3d", shortcut="B"):
+    backbone, preact = model.get_layer("backbone"), variant == "preact_tf"
 
-    def layer(x, name, stride=1):
-        kernel = np.asarray(backbone.get_layer(name).kernel, "float64")
-        gamma, beta, mean, variance = (np.asarray(weight, "float64") for weight in backbone.get_layer(f"{name}_bn").weights)
-        return (convolved(x, kernel, stride) - mean) / np.sqrt(variance + 1e-5) * gamma + beta
+    def weights(name):
+        return [np.asarray(weight, "float64") for weight in backbone.get_layer(name).weights]
 
-    x = pooled(np.maximum(layer(pixels / 127.5 - 1, "conv1", (1, 2, 2)), 0))
+    def bn(x, name):
+        gamma, beta, mean, variance = weights(name)
+        return (x - mean) / np.sqrt(variance + (1e-3 if preact else 1e-5)) * gamma + beta
+
+    def bn_relu(x, name):
+        return np.maximum(bn(x, name), 0)
+
+    def one(x, name, *strides):
+        kernel, *bias = weights(name)
+        assert len(bias) == preact
+        return convolved(x, kernel, strides, same=preact) + (bias[0] if preact else 0)
+
+    def conv(x, name, strides=(1, 1, 1)):
+        if convolution == "3d":
+            return one(x, name, *strides)
+        x = bn_relu(one(x, f"{name}_spatial", 1, *strides[1:]), f"{name}_spatial_bn")
+        return one(x, f"{name}_temporal", strides[0], 1, 1)
+
+    def postactivated(x, name, s):
+        if depth == 18:
+            y = bn_relu(conv(x, f"{name}_conv1", (s, s, s)), f"{name}_conv1_bn")
+            y = bn(conv(y, f"{name}_conv2"), f"{name}_conv2_bn")
+        else:
+            y = bn_relu(one(x, f"{name}_conv1", 1, 1, 1), f"{name}_conv1_bn")
+            y = bn_relu(conv(y, f"{name}_conv2", (s, s, s)), f"{name}_conv2_bn")
+            y = bn(one(y, f"{name}_conv3", 1, 1, 1), f"{name}_conv3_bn")
+        if x.shape != y.shape and shortcut == "B":
+            x = bn(one(x, f"{name}_shortcut", s, s, s), f"{name}_shortcut_bn")
+        elif x.shape != y.shape:
+            x = x[:, ::s, ::s, ::s]
+            x = np.concatenate([x, np.zeros((*x.shape[:4], y.shape[4] - x.shape[4]))], axis=4)
+        return np.maximum(x + y, 0)
+
+    def preactivated(x, name, s):
+        y = x if name == "stage1_block1" else bn_relu(x, f"{name}_bn1")
+        if depth == 18:
+            y = conv(bn_relu(conv(y, f"{name}_conv1", (s, s, s)), f"{name}_bn2"), f"{name}_conv2")
+        else:
+            y = conv(bn_relu(one(y, f"{name}_conv1", s, s, s), f"{name}_bn2"), f"{name}_conv2")
+            y = one(bn_relu(y, f"{name}_bn3"), f"{name}_conv3", 1, 1, 1)
+        return y + (one(x, f"{name}_shortcut", s, s, s) if x.shape != y.shape else x)
+
+    x = bn_relu(conv(pixels / 127.5 - 1, "conv1", (1, 2, 2)), "conv1_bn")
+    x = pooled(x) if variant == "hara" else x
     for stage, blocks in enumerate({18: [2, 2, 2, 2], 50: [3, 4, 6, 3]}[depth], 1):
         for block in range(1, blocks + 1):
-            name, stride = f"stage{stage}_block{block}", 2 if stage > 1 and block == 1 else 1
-            if depth == 18:
-                y = layer(np.maximum(layer(x, f"{name}_conv1", stride), 0), f"{name}_conv2")
-            else:
-                y = np.maximum(layer(np.maximum(layer(x, f"{name}_conv1"), 0), f"{name}_conv2", stride), 0)
-                y = layer(y, f"{name}_conv3")
-            if x.shape != y.shape and shortcut == "B":
-                x = layer(x, f"{name}_shortcut", stride)
-            elif x.shape != y.shape:
-                x = x[:, ::stride, ::stride, ::stride]
-                x = np.concatenate([x, np.zeros((*x.shape[:4], y.shape[4] - x.shape[4]))], axis=4)
-            x = np.maximum(x + y, 0)
-    return x.mean((1, 2, 3))
+            add = preactivated if preact else postactivated
+            x = add(x, f"stage{stage}_block{block}", 2 if stage > 1 and block == 1 else 1)
+    if not preact:
+        return x.mean((1, 2, 3))
+    return np.concatenate(list(np.moveaxis(bn_relu(x, "last_bn").mean((2, 3)), 1, 0)), axis=1)
 
 
-@pytest.mark.parametrize(("depth", "shortcut"), [(18, "A"), (18, "B"), (50, "A"), (50, "B")])
-def test_equals_a_forward_pass_in_numpy(depth, shortcut):
-    model = shaken(small(depth=depth, shortcut=shortcut), np.random.default_rng(1))
-    outputs, expected = model({"rgb": clips()}, training=False), reference(model, clips(), depth, shortcut)
-    assert expected.std() > 0.01
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"depth": 18, "shortcut": "A"}, {"depth": 18, "shortcut": "B"}, {"depth": 50, "shortcut": "A"}, {"depth": 50, "shortcut": "B"},
+        {"variant": "tran"}, PREACT, {"depth": 50, **PREACT}, R2PLUS1D, {"depth": 50, "convolution": "2plus1d"},
+        {"convolution": "2plus1d", **PREACT},
+    ],
+)  # fmt: skip
+def test_equals_a_forward_pass_in_numpy(fields):
+    """9 frames, so that two are left for `preact_tf` to flatten and the strides meet odd lengths."""
+    frames = 9 if fields.get("variant") == "preact_tf" else 4
+    model = ResNet3D(width=4, **fields).build(classes={"verb": 5, "noun": 3}, frames=frames, size=18)
+    model, pixels = shaken(model, np.random.default_rng(1)), clips(frames=frames)
+    outputs, expected = model({"rgb": pixels}, training=False), reference(model, pixels, **fields)
+    assert expected.std() > 0.01 and np.abs(expected[0] - expected[1]).max() > 1e-3 * expected.max()
     np.testing.assert_allclose(outputs["features"], expected, rtol=1e-3, atol=1e-4 * expected.max())
     dense = model.get_layer("head").get_layer("noun")
     np.testing.assert_allclose(outputs["noun"], outputs["features"] @ dense.kernel + dense.bias, atol=1e-4 * expected.max())
 
 
-@pytest.mark.parametrize("fields", [{}, {"shortcut": "A"}, {"depth": 50}])
+@pytest.mark.parametrize("fields", [{}, {"shortcut": "A"}, {"depth": 50}, {"depth": 34, **PREACT}, R2PLUS1D])
 def test_saved_model_predicts_the_same(tmp_path, fields):
     model = shaken(small(**fields), np.random.default_rng(2))
     model.save(tmp_path / "model.keras")
     again = egokeras.load_model(tmp_path / "model.keras")
     names = [layer.name for part in ("backbone", "head") for layer in again.get_layer(part).layers]
-    assert not [name for name in names if name.startswith(("conv3d", "batch_norm", "re_lu", "add_", "dense", "zero_padding"))]
+    automatic = ("conv3d", "batch_norm", "re_lu", "add_", "dense", "zero_padding", "max_pooling", "global", "dropout_", "flatten_")
+    assert not [name for name in names if name.startswith(automatic)]
     outputs = again({"rgb": clips()}, training=False)
     assert outputs["verb"].shape == (2, 5)
     for name, value in model({"rgb": clips()}, training=False).items():
         np.testing.assert_allclose(outputs[name], value, atol=1e-5 * np.abs(value).max())
 
 
-def test_every_weight_learns():
-    model = small(shortcut="B")
+@pytest.mark.parametrize("fields", [{"shortcut": "B"}, PREACT, R2PLUS1D, {"convolution": "2plus1d", **PREACT}])
+def test_every_weight_learns(fields):
+    model = small(**fields)
+    biased = fields.get("variant") == "preact_tf"  # in training, BatchNorm takes its biases away again
     with tf.GradientTape() as tape:
-        outputs = model({"rgb": clips(4)}, training=True)
+        outputs = model({"rgb": clips(4)}, training=not biased)
         loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=[0, 1, 2, 0], logits=outputs["noun"]))
     weights = [weight for weight in model.trainable_weights if "verb" not in weight.path]
     gradients = tape.gradient(loss, weights)
-    assert weights[0].path.startswith("conv1/")
+    assert weights[0].path.split("/")[0] in ("conv1", "conv1_spatial")
     assert not [weight.path for weight, gradient in zip(weights, gradients, strict=True) if gradient is None or not np.any(gradient)]
 
 
-def test_weights_start_as_he_normal_and_no_two_layers_alike():
+def kernel(backbone, name):
+    return np.asarray(backbone.get_layer(name).kernel)
+
+
+def test_weights_start_as_he_normal():
+    """By what leaves a convolution in the networks from torch, by what enters it in the one from TensorFlow."""
     backbone = ResNet3D(width=32).build(classes={"verb": 2}, frames=4, size=16).get_layer("backbone")
-    wider, first, second = (np.asarray(backbone.get_layer(f"stage3_block{name}").kernel) for name in ("1_conv1", "2_conv1", "2_conv2"))
+    wider = kernel(backbone, "stage3_block1_conv1")
     assert wider.shape == (3, 3, 3, 64, 128)
     assert np.std(wider) == pytest.approx(np.sqrt(2 / (27 * 128)), rel=0.02)
-    assert not np.allclose(first, second)
+    backbone = ResNet3D(width=32, **PREACT).build(classes={"verb": 2}, frames=4, size=16).get_layer("backbone")
+    assert np.std(kernel(backbone, "stage3_block1_conv1")) == pytest.approx(np.sqrt(2 / (27 * 64)), rel=0.02)
+    assert np.abs(kernel(backbone, "stage3_block1_shortcut")).max() <= np.sqrt(6 / (64 + 128))
+
+
+@pytest.mark.parametrize("fields", [{}, PREACT, R2PLUS1D])
+def test_no_two_layers_start_alike_and_a_seed_repeats_them(fields):
+    seen = []
+    for seed in (3, 3, 4):
+        keras.utils.set_random_seed(seed)
+        seen.append([np.asarray(weight) for weight in small(**fields).trainable_weights if len(weight.shape) > 1])
+    assert all(np.array_equal(one, two) for one, two in zip(seen[0], seen[1], strict=True))
+    assert not [one.shape for one, two in zip(seen[0], seen[2], strict=True) if np.array_equal(one, two)]
+    assert not [one.shape for one, two in itertools.combinations(seen[0], 2) if one.shape == two.shape and np.allclose(one, two)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "rate"),
+    [
+        ({"depth": 50}, 0), ({"dropout": 0.2}, 0.2), (PREACT, 0), ({"depth": 34, **PREACT}, 0.5),
+        ({"depth": 50, "dropout": 0.0, **PREACT}, 0),
+    ],
+)  # fmt: skip
+def test_dropout_before_the_classifier(fields, rate):
+    head = ResNet3D(width=1, **fields).build(classes={"verb": 5}, frames=1, size=8).get_layer("head")
+    assert [layer.rate for layer in head.layers if isinstance(layer, keras.layers.Dropout)] == ([rate] if rate else [])
+    features = np.ones((64, head.input["features"].shape[1]), "float32")
+    trained, used = (head({"features": features}, training=training) for training in (True, False))
+    assert np.array_equal(trained["features"], features)
+    assert np.allclose(trained["verb"], used["verb"]) == (not rate)
+
+
+def test_logits_stay_float32_under_mixed_precision():
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        model = small(depth=34, convolution="2plus1d", **PREACT)
+        assert model.get_layer("backbone").get_layer("stage1_block1_conv1_spatial").compute_dtype == "float16"
+        outputs = model({"rgb": clips()}, training=True)
+        assert {str(outputs[space].dtype.name) for space in ("verb", "noun")} == {"float32"}
+        assert np.isfinite(outputs["noun"]).all()
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
 
 
 @pytest.mark.parametrize(
@@ -148,6 +327,10 @@ def test_weights_start_as_he_normal_and_no_two_layers_alike():
     [
         (lambda: ResNet3D(depth=20), "model.depth is 20; it must be one of 18, 34, 50"),
         (lambda: ResNet3D(shortcut="C"), "model.shortcut is 'C'"),
+        (lambda: ResNet3D(variant="preact"), "model.variant is 'preact'; it must be one of hara, tran, preact_tf"),
+        (lambda: ResNet3D(convolution="2d"), "model.convolution is '2d'; it must be one of 3d, 2plus1d"),
+        (lambda: ResNet3D(variant="preact_tf", shortcut="A"), "model.variant 'preact_tf' only has 'B'; set model.shortcut=B"),
+        (lambda: ResNet3D(dropout=1.0), "model.dropout is 1.0; give at least 0 and less than 1"),
         (lambda: ResNet3D(width=0), "model.width is 0"),
         (lambda: ResNet3D(frames=16).build(classes={"verb": 2}, frames=8, size=112), "model.frames is 16 but the shards have 8"),
         (lambda: ResNet3D().build(classes={"verb": 2}, frames=8), "model.size is not set"),
