@@ -47,9 +47,8 @@ class Convolution3D:
         if not same:
             x = layers.ZeroPadding3D(tuple(length // 2 for length in kernel), name=f"{name}_pad")(x)
         # an initializer of its own for each: a shared one would give layers of one shape equal weights
-        he = keras.initializers.HeNormal()
-        if torch:
-            he = keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="untruncated_normal")
+        scaling = {"mode": "fan_out", "distribution": "untruncated_normal"} if torch else {"mode": "fan_in"}
+        he = keras.initializers.VarianceScaling(2.0, **scaling)
         padding = "same" if same else "valid"
         return layers.Conv3D(filters, kernel, strides, padding, use_bias=not torch, kernel_initializer=he, name=name)(x)
 

@@ -1,13 +1,13 @@
 """3D ResNets on a whole clip.
 
-| `variant`   | `convolution` | network                                                                                            |
-|-------------|---------------|----------------------------------------------------------------------------------------------------|
-| `hara`      | `3d`          | Hara et al., "Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs and ImageNet?" (CVPR 2018), |
-|             |               | https://arxiv.org/abs/1711.09577: post-activation, cited by SKD-SRL for its encoder                |
-| `tran`      | `3d`          | R3D of Tran et al., "A Closer Look at Spatiotemporal Convolutions for Action Recognition"          |
-|             |               | (CVPR 2018), https://arxiv.org/abs/1711.11248; depth 18 is torchvision's `r3d_18`                  |
-| `tran`      | `2plus1d`     | R(2+1)D of the same paper; depth 18 is torchvision's `r2plus1d_18`                                 |
-| `preact_tf` | `3d`          | pre-activation, by the authors of SKD-SRL in the code of "Teaching Yourself" (Vu et al., 2021)     |
+| `variant`   | `convolution` | network                                                                                        |
+|-------------|---------------|------------------------------------------------------------------------------------------------|
+| `hara`      | `3d`          | Hara et al., "Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs and ImageNet?" (CVPR   |
+|             |               | 2018), https://arxiv.org/abs/1711.09577: post-activation, cited by SKD-SRL for its encoder     |
+| `tran`      | `3d`          | R3D of Tran et al., "A Closer Look at Spatiotemporal Convolutions for Action Recognition"      |
+|             |               | (CVPR 2018), https://arxiv.org/abs/1711.11248; depth 18 is torchvision's `r3d_18`              |
+| `tran`      | `2plus1d`     | R(2+1)D of the same paper; depth 18 is torchvision's `r2plus1d_18`                             |
+| `preact_tf` | `3d`          | pre-activation, by the authors of SKD-SRL in the code of "Teaching Yourself" (Vu et al., 2021) |
 
 `2plus1d` factorises the other variants too; nobody has published those.
 """
