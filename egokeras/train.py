@@ -53,8 +53,8 @@ def fit(recipe, run_dir, *, quiet=False, resume=False, snapshot_seconds=snapshot
     shards = open_shards(recipe)
     classes = class_counts(recipe, shards)
     augment = recipe.data.augment
-    if shards.index.get("channels") == "flow" and augment and (augment.flip or augment.brightness or augment.contrast):
-        raise InputError("data.augment: flip, brightness and contrast mean nothing to optical flow; keep shift alone.")
+    if shards.index.get("channels") == "flow" and augment and augment.recolours:
+        raise InputError(f"data.augment: {', '.join(augment.recolours)} mean nothing to optical flow; keep shift alone.")
     _, validation_rows = recipe.data.rows(shards)  # a mistake in the data shows before the work begins
     if recipe.early_stopping is not None and not len(validation_rows):
         raise InputError(
