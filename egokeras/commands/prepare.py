@@ -8,9 +8,11 @@ RESUMES = True
 # Beside the reader's name and paths; each is a field of Preparation.
 OPTIONS = {
     "frames": (int, "N", "frames of a clip (default: 20)"),
-    "size": (int, "PIXELS", "side of the square picture (default: 256)"),
-    "rule": (("uniform", "report"), None, "which frames of a segment (default: uniform)"),
-    "resize": (("squash", "crop", "pad"), None, "how a picture becomes square (default: squash)"),
+    "size": (int, "PIXELS", "height of the picture (default: 256)"),
+    "width": (int, "PIXELS", "width of the picture (default: as its height)"),
+    "rule": (("uniform", "dense", "report"), None, "which frames: of all the segment, or in a row from its middle (default: uniform)"),
+    "stride": (int, "N", "of dense, from one frame of the clip to the next (default: 1)"),
+    "resize": (("squash", "crop", "pad"), None, "how a picture gets its shape (default: squash)"),
     "frame_rate": (float, "N", "frames in a second, for videos that are folders or tars of frames (default: EPIC_100_video_info.csv says)"),
     "checksums": (str, "FILE", "of the videos, as sha256sum writes it (also MD5, SHA-1); a video of another goes to quarantine"),
     "encoding": (("raw", "jpeg"), None, "raw is fastest to read, jpeg a fifteenth of its size (default: raw)"),

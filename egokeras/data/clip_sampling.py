@@ -1,4 +1,4 @@
-"""Which frames of a segment make a clip: index maths alone, numbers from 0 to `count` - 1, ascending and repeatable by seed."""
+"""Which frames of a segment make a clip: index maths alone, numbers from 0 to `count` - 1, repeatable by seed."""
 
 import numpy as np
 
@@ -33,6 +33,21 @@ def report(count, frames, rng=None):
     unused = np.setdiff1d(np.arange(count), taken)
     filled = _generator(rng).choice(unused, frames - len(taken), replace=False)
     return np.sort(np.concatenate([taken, filled]))
+
+
+def dense(count, frames, stride=1):
+    """Frames `stride` apart, from the middle of the segment; a shorter one begins anew when it has ended (as Hara et al. loop it).
+
+    Args:
+        count: frames of the segment, at least 1.
+        frames: frames of the clip.
+        stride: from one to the next.
+
+    Returns:
+        Frame numbers, (frames,) int64.
+    """
+    reach = (frames - 1) * stride + 1
+    return (max(0, count - reach) // 2 + stride * np.arange(frames)) % count
 
 
 def _repeat(count, frames, rng):

@@ -105,7 +105,7 @@ def decode(index, numbers, size=None, mode="squash"):
             if size is None:
                 yield np.rot90(reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray(), _turns(frame))
             else:
-                memory = video.scaled(frame, reformatter, size, mode, memory)
+                memory = video.scaled(frame, reformatter, size, mode, memory, _turns(frame))
                 yield video.centre(np.rot90(memory, _turns(frame)), size)
 
 

@@ -265,7 +265,7 @@ def _finish(plan, settings, packer, writer, out):
     about = {
         "modality": "rgb",
         "channels": settings.channels,
-        "sampling": {"rule": settings.rule, "frames": settings.frames},
+        "sampling": {"rule": settings.rule, "frames": settings.frames, **({"stride": settings.stride} if settings.rule == "dense" else {})},
         "resize": settings.resize,
         "fps_rule": "timestamps of the file",
         "classes": {space: list(names) for space, names in plan.annotations.classes.items()},

@@ -31,8 +31,10 @@ class Preparation:
 
     Attributes:
         frames: of a clip.
-        size: side of the square picture in pixels.
-        rule: which frames: `uniform`, or `report` (see `clip_sampling`).
+        size: height of the picture in pixels.
+        width: of the picture; None is a square.
+        rule: which frames: `uniform`, `dense`, or `report` (see `clip_sampling`).
+        stride: of `dense`, from one frame of the clip to the next.
         resize: `squash`, `crop` or `pad` (see `video.resize`).
         flow: a `Flow` for clips that show motion (see `optical_flow`) and not the pictures themselves.
         frame_rate: frames per second of videos that are there as folders or tars of frames; None takes it from a table beside the
@@ -50,7 +52,9 @@ class Preparation:
 
     frames: int = 20
     size: int = 256
+    width: int | None = None
     rule: str = "uniform"
+    stride: int = 1
     resize: str = "squash"
     flow: Flow | None = None
     frame_rate: float | None = None
@@ -64,13 +68,15 @@ class Preparation:
     seed: int = 0
 
     def __post_init__(self):
-        for field, known in (("rule", clip_sampling.RULES), ("resize", RESIZES), ("encoding", ENCODINGS)):
+        for field, known in (("rule", (*clip_sampling.RULES, "dense")), ("resize", RESIZES), ("encoding", ENCODINGS)):
             if getattr(self, field) not in known:
                 raise InputError(f"{field} {getattr(self, field)!r} is unknown; there are {', '.join(known)}.")
-        for field, least in (("frames", 1), ("size", 1), ("windows", 0), ("workers", 1), ("quality", 1)):
+        for field, least in (("frames", 1), ("size", 1), ("width", 1), ("stride", 1), ("windows", 0), ("workers", 1), ("quality", 1)):
             value = getattr(self, field)
             if value is not None and value < least:
                 raise InputError(f"{field} is {value}; it must be at least {least}.")
+        if self.stride > 1 and self.rule != "dense":
+            raise InputError(f"stride is {self.stride}, but rule {self.rule!r} takes frames from all of a segment; give rule 'dense'.")
         if self.quality > 100:
             raise InputError(f"quality is {self.quality}; it must be at most 100.")
         if self.frame_rate is not None and not 0 < self.frame_rate < math.inf:
@@ -83,8 +89,13 @@ class Preparation:
 
     @property
     def shape(self):
-        """Of a clip: (frames, size, size, 3)."""
-        return (self.frames, self.size, self.size, 3)
+        """Of a clip: (frames, height, width, 3)."""
+        return (self.frames, *self.picture, 3)
+
+    @property
+    def picture(self):
+        """(height, width)."""
+        return self.size, self.width or self.size
 
     @property
     def channels(self):
@@ -234,8 +245,8 @@ def cut(index, items, settings):
     """Cut clips from a video in one pass.
 
     Yields:
-        As each clip is complete (number of the item, start in seconds, stop, clip); clips are (frames, size, size, 3) uint8, in
-        memory that the next ones use again.
+        As each clip is complete (number of the item, start in seconds, stop, clip); clips are (frames, height, width, 3) uint8, in
+        memory that the next ones use again. A dense clip starts with its first frame and stops when its last one ends.
 
     Raises:
         VideoError: the frames of one of them cannot be had.
@@ -244,10 +255,17 @@ def cut(index, items, settings):
     for number, item in enumerate(items):
         start, stop = _span(index, item)
         shown = index.span(start, stop)
-        rng = np.random.default_rng([settings.seed, crc32(item.uid.encode())])
-        for row, frame in enumerate(clip_sampling.RULES[settings.rule](len(shown), settings.frames, rng).tolist()):
-            wanted[shown.start + frame].append((number, row))
-        spans.append((start, index.duration if stop is None else stop))
+        stop = index.duration if stop is None else stop
+        if settings.rule == "dense":
+            chosen = shown.start + clip_sampling.dense(len(shown), settings.frames, settings.stride)
+            start, stop = _dense_span(index, chosen, settings.stride)
+        else:
+            rng = np.random.default_rng([settings.seed, crc32(item.uid.encode())])
+            chosen = shown.start + clip_sampling.RULES[settings.rule](len(shown), settings.frames, rng)
+        for row, frame in enumerate(chosen.tolist()):
+            wanted[frame].append((number, row))
+        spans.append((start, stop))
+    left = [settings.frames] * len(items)
     open_clips, spare = {}, _memory(settings.shape)
     frames = sorted(wanted)
     with contextlib.closing(pictures(index, frames, settings)) as decoded:
@@ -256,17 +274,24 @@ def cut(index, items, settings):
                 if number not in open_clips:
                     open_clips[number] = spare.pop() if spare else np.empty(settings.shape, np.uint8)
                 open_clips[number][row] = picture
-                if row == settings.frames - 1:  # frames ascend within a clip
+                left[number] -= 1
+                if not left[number]:
                     yield number, *spans[number], open_clips[number]
                     spare.append(open_clips.pop(number))
 
 
 def pictures(index, numbers, settings):
-    """Yield the frames of ascending `numbers` as (size, size, 3) uint8, RGB or flow; one may last until the next is asked for."""
+    """Yield the frames of ascending `numbers` as (height, width, 3) uint8, RGB or flow; one may last until the next is asked for."""
     decode = frame_files.decode if isinstance(index, frame_files.FrameIndex) else video.decode
     if settings.flow is None:
-        return decode(index, numbers, settings.size, settings.resize)
-    return settings.flow.along(index.seconds, numbers, lambda needed: decode(index, needed, settings.size, settings.resize))
+        return decode(index, numbers, settings.picture, settings.resize)
+    return settings.flow.along(index.seconds, numbers, lambda needed: decode(index, needed, settings.picture, settings.resize))
+
+
+def _dense_span(index, frames, stride):
+    """Start and stop in seconds of frames `stride` apart: each is shown until the next one would be."""
+    first, last = int(frames.min()), int(frames.max())
+    return float(index.seconds[first]), float(index.seconds[last]) + stride / index.fps
 
 
 @functools.lru_cache(maxsize=1)

@@ -26,7 +26,7 @@ def decode(index, numbers, size=None, mode="squash"):
     the generator ends.
 
     Args:
-        size: None, or the side of square pictures, made as `resize` says but in one step with the conversion to RGB, which takes
+        size: None, or that of the pictures, made as `resize` says but in one step with the conversion to RGB, which takes
             a third of the time; such a picture lasts until the next is asked for.
         mode: as for `resize`.
 
@@ -40,7 +40,7 @@ def decode(index, numbers, size=None, mode="squash"):
             if size is None:
                 yield np.rot90(reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray(), index.turns)
             else:
-                memory = scaled(frame, reformatter, size, mode, memory)
+                memory = scaled(frame, reformatter, size, mode, memory, index.turns)
                 yield centre(np.rot90(memory, index.turns), size)
 
 
@@ -156,14 +156,14 @@ def _is_disposable(packet, prefix):
 
 
 def resize(picture, size, mode="squash"):
-    """A picture (height, width, 3) uint8 as (size, size, 3); one that has the size is returned itself.
+    """A picture (height, width, 3) uint8 in another size; one that has the size is returned itself.
 
     Args:
-        mode: `squash` (aspect ratio given up), `crop` (shorter side to `size`, then the centre) or `pad` (longer side to
-            `size`, black around).
+        size: (height, width), or one number for both.
+        mode: `squash` (aspect ratio given up), `crop` (made to fill the size, then the centre) or `pad` (made to fit, black around).
     """
     height, width = picture.shape[:2]
-    if height == width == size:
+    if (height, width) == _pair(size):
         return picture
     to_height, to_width = _fit(height, width, size, mode)
     shrinks = to_height <= height and to_width <= width
@@ -171,18 +171,25 @@ def resize(picture, size, mode="squash"):
     return centre(picture, size)
 
 
+def _pair(size):
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
 def _fit(height, width, size, mode):
     """Height and width before the centre is taken."""
-    scale = size / {"squash": 1, "crop": min(height, width), "pad": max(height, width)}[mode]
-    return (size, size) if mode == "squash" else (max(1, round(height * scale)), max(1, round(width * scale)))
+    if mode == "squash":
+        return _pair(size)
+    scales = [wanted / given for wanted, given in zip(_pair(size), (height, width), strict=True)]
+    scale = max(scales) if mode == "crop" else min(scales)
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def scaled(frame, reformatter, size, mode, memory):
-    """An `av.VideoFrame` in RGB as `_fit` says, in `memory` if that is of the shape.
+def scaled(frame, reformatter, size, mode, memory, turns=0):
+    """An `av.VideoFrame` in RGB as `_fit` says, in `memory` if that is of the shape; it will be turned by `turns` quarters.
 
     The planes of `gbrp` are area means of all of the chroma; for `rgb24` the library leaves out half of it, and takes longer.
     """
-    height, width = _fit(frame.height, frame.width, size, mode)
+    height, width = _fit(frame.height, frame.width, _pair(size)[:: -1 if turns % 2 else 1], mode)
     shrinks = height <= frame.height and width <= frame.width
     how = Interpolation.AREA if shrinks else Interpolation.BILINEAR
     planes = reformatter.reformat(frame, width, height, "gbrp", interpolation=how, threads=1).planes
@@ -191,9 +198,12 @@ def scaled(frame, reformatter, size, mode, memory):
 
 
 def centre(picture, size):
-    """Cut off or fill with black on both sides: (size, size, 3)."""
-    top, left = (picture.shape[0] - size) // 2, (picture.shape[1] - size) // 2
-    picture = picture[max(top, 0) : max(top, 0) + size, max(left, 0) : max(left, 0) + size]
-    if picture.shape[0] < size or picture.shape[1] < size:
-        picture = np.pad(picture, ((-top, size - picture.shape[0] + top), (-left, size - picture.shape[1] + left), (0, 0)))
+    """Cut off or fill with black on both sides: (height, width, 3)."""
+    height, width = _pair(size)
+    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+    above, before = max(-top, 0), max(-left, 0)
+    picture = picture[max(top, 0) : max(top, 0) + height, max(left, 0) : max(left, 0) + width]
+    if picture.shape[:2] != (height, width):
+        below, after = height - picture.shape[0] - above, width - picture.shape[1] - before
+        picture = np.pad(picture, ((above, below), (before, after), (0, 0)))
     return picture

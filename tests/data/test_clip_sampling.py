@@ -63,6 +63,17 @@ def test_by_hand(rule, count, frames, expected):
     assert clip_sampling.RULES[rule](count, frames).tolist() == expected
 
 
+@given(COUNT, FRAMES, st.integers(1, 5))
+def test_dense_is_in_a_row_from_the_middle(count, frames, stride):
+    numbers = clip_sampling.dense(count, frames, stride)
+    assert numbers.shape == (frames,) and numbers.min() >= 0 and numbers.max() < count
+    reach = (frames - 1) * stride + 1
+    if reach <= count:
+        assert (np.diff(numbers) == stride).all() and abs((numbers[0] + numbers[-1]) - (count - 1)) <= 1
+    else:
+        assert numbers.tolist() == [number * stride % count for number in range(frames)]
+
+
 def test_seed_decides_what_is_filled_and_doubled():
     drawn = {tuple(clip_sampling.report(30, 20, rng(seed))) for seed in range(20)}
     doubled = {tuple(clip_sampling.uniform(30, 40, rng(seed))) for seed in range(20)}

@@ -36,6 +36,30 @@ def test_clips_that_overlap_are_the_frames_of_each(tmp_path, moving, number_of):
         assert result.checksum == staging.crc32(clip.tobytes())
 
 
+def test_dense_clips_are_frames_in_a_row(tmp_path, moving, number_of):
+    settings = Preparation(frames=12, size=20, width=36, rule="dense", stride=3, resize="crop")
+    spans = [(0, 3.9), (1, 1.4), (2.0, 3.0)]  # the second has 11 frames, the third 26
+    items = [Item(uid=str(number), start=start, stop=stop) for number, (start, stop) in enumerate(spans)]
+    results = staging.stage(str(moving), items, settings, targets(tmp_path))
+    index = video.index(moving)
+    for item, result, target in zip(items, results, targets(tmp_path), strict=False):
+        clip = np.fromfile(target, np.uint8).reshape(settings.shape)
+        assert settings.shape == (12, 20, 36, 3)
+        shown = index.span(item.start, item.stop)
+        frames = [shown[frame] for frame in clip_sampling.dense(len(shown), 12, 3)]
+        expected = list(video.decode(index, sorted(set(frames))))
+        for picture, frame in zip(clip, frames, strict=True):
+            whole = expected[sorted(set(frames)).index(frame)]
+            assert np.abs(picture.astype(int) - video.resize(whole, (20, 36), "crop")).mean() < 3
+        assert result.start == pytest.approx(index.seconds[min(frames)]) and result.stop == pytest.approx(
+            index.seconds[max(frames)] + 3 / 25
+        )
+    first = results[0]
+    assert first.stop - first.start == pytest.approx(12 * 3 / 25)
+    with pytest.raises(InputError, match="stride is 2, but rule 'uniform' takes frames from all of a segment"):
+        Preparation(stride=2)
+
+
 def test_clips_of_flow_are_that_of_their_frames(tmp_path, moving):
     """Also where the frame that motion is measured from is another clip's or lies before the clip; nothing is before the first frame."""
     settings = Preparation(frames=5, size=40, flow=Flow(bound=5.0, seconds=0.08))

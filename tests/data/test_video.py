@@ -311,6 +311,22 @@ def test_one_step_resizes_as_two_do(tmp_path, mode):
         turn(path, (0, 1 << 16, -1 << 16, 0))
 
 
+def test_pictures_that_are_not_square_turn_with_their_video(tmp_path, make_video):
+    """Upright 40 x 80 pictures of a video that lies on its side, and of one that does not."""
+    path = make_video(tmp_path / "a.mp4", size=(160, 96))
+    for turned in (False, True):
+        index = video.index(path)
+        (whole,) = (picture.copy() for picture in video.decode(index, [2]))
+        assert whole.shape == ((160, 96, 3) if turned else (96, 160, 3))
+        for mode in ("squash", "crop", "pad"):
+            (found,) = video.decode(index, [2], (40, 80), mode)
+            expected = video.resize(whole, (40, 80), mode)
+            assert found.shape == expected.shape == (40, 80, 3)
+            assert np.abs(found.astype(int) - expected).mean() < 3
+            np.testing.assert_array_equal(stream.resize(whole, 40, 80, mode), expected)
+        turn(path, (0, 1 << 16, -1 << 16, 0))
+
+
 def test_resize_modes():
     picture = np.zeros((40, 80, 3), np.uint8)
     picture[:, 20:60] = 200
