@@ -48,7 +48,7 @@ class MethodHook(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.model.epoch.assign(epoch + 1)
         if hasattr(self.model.method, "on_epoch_end"):
-            self.model.method.on_epoch_end(self.model.nets, epoch, logs)
+            self.model.method.on_epoch_end(self.model.student, self.model.nets, epoch, logs)
 
 
 def callbacks(run_dir, quiet, goes_on):

@@ -33,6 +33,26 @@ def over_times(loss, labels, logits):
     return ops.mean(loss(repeated, logits, from_logits=True), axis=1)
 
 
+def kl_divergence(teacher, student, temperature=1.0):
+    """KL(softmax(t / tau) || softmax(s / tau)) of every clip; the gradient goes to both.
+
+    Args:
+        teacher, student: logits t and s, `(batch, classes)`, or `(batch, times, classes)`, of which the mean over times is taken.
+        temperature: tau.
+
+    Returns:
+        `(batch,)` float32.
+    """
+    log_t, log_s = (ops.log_softmax(ops.cast(logits, "float32") / temperature) for logits in (teacher, student))
+    divergence = ops.sum(ops.exp(log_t) * (log_t - log_s), axis=-1)
+    return divergence if len(divergence.shape) == 1 else ops.mean(divergence, axis=1)
+
+
+def mean_over_clips(losses):
+    """Mean of per-clip losses over the whole batch; on several devices this device's share of it, see `mean_over_known`."""
+    return mean_over_known(losses, ops.zeros_like(losses))
+
+
 def mean_over_known(losses, labels):
     """Mean of per-clip losses over the clips that have a label; 0 where none has.
 

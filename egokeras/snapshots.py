@@ -21,7 +21,10 @@ from egokeras.errors import InputError
 from egokeras.files import atomic, full_disk_said
 
 SECONDS = 50.0
-EARLY_STOPPING = ("wait", "stopped_epoch", "best", "best_epoch")
+REMEMBERED = {  # by callbacks, of what they have seen of the training
+    keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_epoch"),
+    keras.callbacks.ReduceLROnPlateau: ("wait", "cooldown_counter", "best"),
+}
 VERSIONS = {"egokeras": __version__, "keras": keras.__version__, "tensorflow": tf.__version__}
 ANEW = "give what it began with, or train anew without --resume"
 
@@ -33,7 +36,7 @@ class Snapshots(keras.callbacks.Callback):
         folder: of the snapshots, `epoch-000012-step-000000340.npz` and the like; the last two are kept.
         made_of: JSON values that a snapshot must agree with; otherwise it is of another training.
         history: the csv file that grows by a line per epoch; it is put back with the rest.
-        early_stopping: the `EarlyStopping` of the same training, or None.
+        memory: those callbacks of the same training that look back at its epochs, kinds of `REMEMBERED`.
         seconds: between two snapshots.
 
     Attributes:
@@ -41,10 +44,10 @@ class Snapshots(keras.callbacks.Callback):
         stopped: whether it had ended before its last epoch.
     """
 
-    def __init__(self, folder, made_of, *, history=None, early_stopping=None, seconds=SECONDS):
+    def __init__(self, folder, made_of, *, history=None, memory=(), seconds=SECONDS):
         super().__init__()
         self.folder, self.made_of, self.seconds = pathlib.Path(folder), made_of, seconds
-        self.history, self.early_stopping = history, early_stopping
+        self.history, self.memory = history, {type(one).__name__: (one, REMEMBERED[type(one)]) for one in memory}
         self.epoch = self.step = 0
         self.stopped = False
         self._restored: tuple[dict, dict, list] | None = None
@@ -104,10 +107,11 @@ class Snapshots(keras.callbacks.Callback):
             return
         about, variables, best = self._restored
         self._assign(variables)
-        if self.early_stopping is not None:
-            for name in EARLY_STOPPING:
-                setattr(self.early_stopping, name, about["early_stopping"][name])
-            self.early_stopping.best_weights = best or None
+        for kind, (callback, names) in self.memory.items():
+            for name in names:
+                setattr(callback, name, about["memory"][kind][name])
+            if hasattr(callback, "best_weights"):
+                callback.best_weights = best or None
 
     def on_epoch_begin(self, epoch, logs=None):
         self._place = (epoch, 0)
@@ -152,8 +156,7 @@ class Snapshots(keras.callbacks.Callback):
 
     def _save(self, epoch, step):
         self.finish()  # at most one copy is in memory
-        stop = self.early_stopping
-        best = [] if stop is None else stop.best_weights or []
+        best = next((one.best_weights or [] for one, _ in self.memory.values() if hasattr(one, "best_weights")), [])
         variables = {name: keras.ops.convert_to_numpy(variable) for name, variable in self.model.state_variables().items()}
         about = {
             "made_of": self.made_of,
@@ -163,7 +166,7 @@ class Snapshots(keras.callbacks.Callback):
             "stopped": self.model.stop_training,
             "trackers": self.model.tracked,
             "variables": list(variables),
-            "early_stopping": stop and {name: getattr(stop, name) for name in EARLY_STOPPING},
+            "memory": {kind: {name: getattr(callback, name) for name in names} for kind, (callback, names) in self.memory.items()},
             "history": self.history and self.history.read_bytes().decode(),
         }
         file = self.folder / f"epoch-{epoch:06d}-step-{step:09d}.npz"

@@ -3,7 +3,7 @@
 import pytest
 
 from egokeras.errors import InputError
-from egokeras.optim import Cosine, Optim, StepDecay
+from egokeras.optim import Cosine, Optim, Plateau, StepDecay
 
 
 def test_schedules():
@@ -33,3 +33,31 @@ def test_optimizer_follows_the_schedule_step_by_step():
         Optim(weight_decay=1e-4).build(1, 1)
     assert isinstance(Optim(optimizer="sgd").build(1, 1), keras.optimizers.SGD)
     assert isinstance(Optim(optimizer="adamw").build(1, 1), keras.optimizers.AdamW)
+
+
+def test_a_plateau_leaves_the_rate_to_a_callback():
+    optimizer = Optim(optimizer="sgd", learning_rate=0.01, schedule=Plateau()).build(steps_per_epoch=5, epochs=4)
+    optimizer.learning_rate = 0.001
+    assert float(optimizer.learning_rate) == pytest.approx(0.001)
+    for wrong in ({"factor": 1.0}, {"factor": 0.0}, {"patience": 0}):
+        with pytest.raises(InputError, match="optim.schedule: Plateau has factor"):
+            Plateau(**wrong)
+
+
+def test_accumulated_batches_make_the_step_of_their_mean():
+    import keras
+
+    made = [Optim(optimizer="sgd", learning_rate=0.1, accumulate=count).build(1, 1) for count in (1, 3)]
+    one, several = (keras.Variable([1.0, 2.0]) for _ in range(2))
+    made[0].build([one])
+    made[1].build([several])
+    gradients = [[3.0, 0.0], [0.0, 6.0], [3.0, 3.0]] * 2
+    for step in range(2):
+        made[0].apply([keras.ops.array([2.0, 3.0])], [one])
+        for gradient in gradients[3 * step : 3 * step + 3]:
+            made[1].apply([keras.ops.array(gradient)], [several])
+        assert several.numpy() == pytest.approx(one.numpy())
+    with pytest.raises(InputError, match="optim.accumulate is 0"):
+        Optim(accumulate=0)
+    with pytest.raises(InputError, match="optim.l2 is -1"):
+        Optim(l2=-1.0)

@@ -12,13 +12,13 @@ import pytest
 import tensorflow as tf
 
 from egokeras import snapshots, train
-from egokeras.data.transforms import Augment
-from egokeras.distill import Distiller
+from egokeras.data.transforms import Augment, Crop
+from egokeras.distill import SKDSRL, Distiller, SelfDistillation, SoftTargets
 from egokeras.distill.inputs import run
 from egokeras.errors import InputError
 from egokeras.losses import cross_entropy, mean_over_known
 from egokeras.models import ConvNet1DHead, FrameModel, SmallBackbone
-from egokeras.optim import Cosine, Optim, StepDecay
+from egokeras.optim import Cosine, Optim, Plateau, StepDecay
 from egokeras.recipe import Data, Recipe
 from egokeras.snapshots import Snapshots
 
@@ -66,11 +66,11 @@ class OwnPast:
         losses = {"ce": mean_over_known(cross_entropy(targets["y"], outputs["y"]), targets["y"])}
         return outputs, losses | {"past": keras.ops.mean((outputs["y"] - past["y"]) ** 2)}
 
-    def on_epoch_end(self, nets, epoch, logs):
-        nets["past"].set_weights(self.student.get_weights())
+    def on_epoch_end(self, student, nets, epoch, logs):
+        nets["past"].set_weights(student.get_weights())
 
 
-def trained(folder, optimizer, *, epochs=3, patience=None, own_past=False, batch=8):
+def trained(folder, optimizer, *, epochs=3, patience=None, plateau=False, own_past=False, batch=8):
     """Train a small net with Dropout and BatchNormalization, a snapshot after every batch; goes on where `folder` says."""
     keras.utils.set_random_seed(3)
     x = keras.Input((6,), name="x")
@@ -78,8 +78,9 @@ def trained(folder, optimizer, *, epochs=3, patience=None, own_past=False, batch
     student = keras.Model({"x": x}, {"y": keras.layers.Dense(3, name="logits")(keras.layers.Dropout(0.4, name="drop")(h))})
     distiller = Distiller(student, OwnPast(student=student) if own_past else None)
     distiller.compile(optimizer(), top=(1,), jit_compile=False)
-    stopping = keras.callbacks.EarlyStopping("val_loss", patience=patience, restore_best_weights=True) if patience else None
-    state = Snapshots(folder / "snapshots", {"data": 1}, history=folder / "log.csv", early_stopping=stopping, seconds=0)
+    memory = [keras.callbacks.EarlyStopping("val_loss", patience=patience, restore_best_weights=True)] if patience else []
+    memory += [keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=2, min_delta=0.0)] if plateau else []
+    state = Snapshots(folder / "snapshots", {"data": 1}, history=folder / "log.csv", memory=memory, seconds=0)
     state.restore(distiller)
     state.restore_history()
     random = np.random.default_rng(0)
@@ -99,7 +100,7 @@ def trained(folder, optimizer, *, epochs=3, patience=None, own_past=False, batch
             callbacks=[
                 keras.callbacks.CSVLogger(folder / "log.csv", append=state.found),
                 train.callbacks(None, quiet=True, goes_on=False)[0],
-                *([stopping] if stopping else []),
+                *memory,
                 state,
             ],
             verbose=0,
@@ -141,6 +142,25 @@ def test_a_training_killed_at_any_batch_ends_the_same(optim, tmp_path, kill):
     kill()
     assert_same(trained(tmp_path / "killed", lambda: make(STEPS, 3), own_past=True), whole)
     assert len(list((tmp_path / "killed" / "snapshots").iterdir())) == 2
+
+
+def test_a_plateau_is_remembered(tmp_path, kill):
+    for folder in ("whole", "killed"):
+        (tmp_path / folder).mkdir()
+    how = {"plateau": True, "epochs": 8}
+    places = kill()
+    whole = trained(tmp_path / "whole", lambda: keras.optimizers.SGD(2.0), **how)
+    rates = [values for name, values in whole[0].items() if name.startswith("optimizer/") and values.shape == () and 0 < values < 2]
+    assert len(rates) == 1 and rates[0] < 1.1  # it fell at least once
+    done = 0
+    for number in (5, STEPS + 1, 2 * STEPS, STEPS):
+        kill(number)
+        with pytest.raises(Killed):
+            trained(tmp_path / "killed", lambda: keras.optimizers.SGD(2.0), **how)
+        done += number
+    assert done < len(places)
+    kill()
+    assert_same(trained(tmp_path / "killed", lambda: keras.optimizers.SGD(2.0), **how), whole)
 
 
 def test_early_stopping_remembers_its_best(tmp_path, kill):
@@ -256,6 +276,17 @@ def test_a_snapshot_is_due_by_time_and_at_the_end(tmp_path, kill, monkeypatch):
     assert places[-1] == (3, 0) and 1 < len(places) < 6
 
 
+METHODS = {
+    "supervised": {},
+    "skd_srl": {
+        "method": SKDSRL(projection=16, hidden=8),
+        "optim": Optim(optimizer="sgd", l2=1e-3, schedule=Plateau(patience=1), accumulate=2),
+    },
+    "self_distillation": {"method": SelfDistillation()},
+    "soft_targets": {"method": SoftTargets(teacher="teacher")},
+}
+
+
 @pytest.fixture
 def recipe(squares):
     return Recipe(
@@ -275,11 +306,17 @@ def last_snapshot(folder):
         return json.loads(archive["about"].tobytes()), {name: archive[name] for name in archive.files if name != "about"}
 
 
-def test_a_recipe_is_resumed_and_goes_on_for_more_epochs(recipe, tmp_path, kill):
-    for folder in ("whole", "short"):
+@pytest.mark.parametrize("method", METHODS)
+def test_a_recipe_is_resumed_and_goes_on_for_more_epochs(recipe, method, tmp_path, kill):
+    for folder in ("whole", "short", "teacher"):
         (tmp_path / folder).mkdir()
     how = {"quiet": True, "snapshot_seconds": 0}
     kill()
+    if method == "soft_targets":
+        train.fit(dataclasses.replace(recipe, epochs=1, seed=2), tmp_path / "teacher", **how)
+    recipe = dataclasses.replace(recipe, **METHODS[method])
+    if method == "skd_srl":
+        recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, crop=Crop(frames=6, size=20)))
     whole = train.fit(recipe, tmp_path / "whole", **how)
     kill(1)
     with pytest.raises(Killed):

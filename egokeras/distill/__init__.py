@@ -2,6 +2,21 @@
 
 from egokeras.distill.base import Distiller
 from egokeras.distill.label_priors import GloVe, LabelSmoothing, Mixture, Temporal, Uniform, VerbNoun
+from egokeras.distill.self_distillation import SelfDistillation
+from egokeras.distill.skd_srl import SKDSRL
+from egokeras.distill.soft_targets import SoftTargets
 from egokeras.distill.supervised import Supervised
 
-__all__ = ["Distiller", "GloVe", "LabelSmoothing", "Mixture", "Supervised", "Temporal", "Uniform", "VerbNoun"]
+__all__ = [
+    "SKDSRL",
+    "Distiller",
+    "GloVe",
+    "LabelSmoothing",
+    "Mixture",
+    "SelfDistillation",
+    "SoftTargets",
+    "Supervised",
+    "Temporal",
+    "Uniform",
+    "VerbNoun",
+]

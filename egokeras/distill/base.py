@@ -7,8 +7,9 @@ A method is a frozen dataclass with two functions:
   the paper; their sum is minimised. On several devices every one calls it on its share of the clips, and the terms of all are
   added up: means over the batch are taken by `losses.mean_over_known`, which knows the whole batch.
 
-It may also define `on_epoch_end(nets, epoch, logs)`, and `bind(training)`, which returns the method with what it must know of a
-`TrainingSet` (class weights, priors).
+It may also define `on_epoch_end(student, nets, epoch, logs)`; `bind(training)`, which returns the method with what it must know of a
+`TrainingSet` (class weights, priors, where a teacher lies); `views`, how many views of every clip it compares: its inputs then come as
+`(batch, views, time, height, width, 3)`; and `made_of`, what else a snapshot of the training must agree with.
 """
 
 import contextlib
@@ -49,12 +50,13 @@ class Distiller(keras.Model):
     def call(self, inputs, training=False):
         return run(self.student, inputs, training)
 
-    def compile(self, optimizer="adam", *, top=(1, 5), **kwargs):
+    def compile(self, optimizer="adam", *, top=(1, 5), l2=0.0, **kwargs):
         """As `keras.Model.compile`, with the method in the place of a loss.
 
         Args:
             optimizer: a Keras optimizer or its name.
             top: the k of the top-k accuracies that are kept for every output that has a target.
+            l2: weight of half the sum of the squares of all trainable weights in the loss.
             **kwargs: `metrics`, `jit_compile` and so on, for Keras.
 
         Raises:
@@ -62,7 +64,7 @@ class Distiller(keras.Model):
         """
         if kwargs.get("metrics") and self.distribute_strategy.num_replicas_in_sync > 1:
             raise InputError("metrics: Keras builds its own only on one device; leave them out and evaluate the trained student.")
-        self.top = tuple(top)
+        self.top, self.l2 = tuple(top), l2
         with self.distribute_strategy.scope():
             # Keras' jit_compile="auto" leaves XLA out on a CPU, rightly: there it made a step on frames 4 to 18 times slower, and one
             # of a head on features 1.2 times faster, which 7 s more of compiling eat up for some 6,000 steps
@@ -76,6 +78,12 @@ class Distiller(keras.Model):
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Nothing is left to build. On several devices Keras would read a batch more for it, and fail where that does not split evenly."""
+
+    @property
+    def inputs(self):
+        """Names of the inputs that the student and the other networks read."""
+        nets = [self.student, *(net for net in self.nets.values() if isinstance(getattr(net, "input", None), dict))]
+        return list(dict.fromkeys(name for net in nets for name in net.input))
 
     @property
     def tracked(self):
@@ -103,15 +111,19 @@ class Distiller(keras.Model):
         return {f"{part}/{i}": variable for part, variables in parts.items() for i, variable in enumerate(variables)}
 
     def train_step(self, data):
-        """One step of the optimizer on the sum of the method's terms and the student's own penalties."""
+        """One step of the optimizer on the sum of the method's terms, `l2` and the student's own penalties."""
         inputs, targets = data
         with tf.GradientTape() as tape, self._own_noise():
             outputs, terms = self.method.terms(self.student, self.nets, inputs, targets, training=True)
-            loss = sum(terms.values()) + sum(self.student.losses) / self.distribute_strategy.num_replicas_in_sync
+            loss = sum(terms.values()) + self._penalty() / self.distribute_strategy.num_replicas_in_sync
             scaled = self.optimizer.scale_loss(loss)
         weights = self.trainable_variables
         self.optimizer.apply(_reduced(tape.gradient(scaled, weights)), weights)
         return self._logs(inputs, targets, outputs, {"loss": loss, **terms}, _count(targets))
+
+    def _penalty(self):
+        decay = self.l2 * sum(tf.nn.l2_loss(weight) for weight in self.trainable_variables) if self.l2 else 0.0
+        return decay + sum(self.student.losses)
 
     def test_step(self, data):
         """The supervised loss and the metrics, whatever the method, so that `val_loss` means the same for all."""

@@ -1,7 +1,8 @@
 """What a method may know of the training clips before training begins."""
 
 import dataclasses
-from collections.abc import Mapping
+import pathlib
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -18,12 +19,16 @@ class TrainingSet:
         history: label space to runs of labels, (segments,) each: the labels of a training video in the order of start and stop, with
             those that are no training clips because nothing was observed before them. Where a segment that is held out, or has no
             label, stands between two others, one run ends and the next begins: neighbours in a run are consecutive annotations.
+        held_out: number of clips that every epoch is judged by.
+        find: from the name of an earlier training to its model's file.
     """
 
     labels: Mapping[str, np.ndarray]
     classes: Mapping[str, tuple[str, ...]]
     actions: np.ndarray | None = None
     history: Mapping[str, list[np.ndarray]] = dataclasses.field(default_factory=dict)
+    held_out: int = 0
+    find: Callable[[str], pathlib.Path] = pathlib.Path
 
     def sequences(self, space):
         """The labels that follow one another in the training videos: list of (segments,) int arrays, see `history`."""

@@ -72,3 +72,25 @@ def test_trackers_made_beforehand_are_those_that_a_step_makes():
     names = ready.tracked
     ready.build_trackers(["loss"])
     assert ready.tracked == names == lazy.tracked
+
+
+def test_l2_is_the_weight_decay_that_momentum_sees():
+    """The step of PyTorch's SGD: g + l2 w goes into the buffer."""
+    keras.utils.set_random_seed(0)
+    features = keras.Input((6,), name="features")
+    student = keras.Model({"features": features}, {"verb": keras.layers.Dense(4, name="verb")(features)})
+    before = [np.array(weight) for weight in student.trainable_weights]
+    inputs, labels = np.random.default_rng(0).normal(size=(8, 6)).astype("float32"), np.arange(8) % 4
+    made = Distiller(student)
+    made.compile(keras.optimizers.SGD(0.1, momentum=0.9), l2=0.3)
+    buffers = [np.zeros_like(weight) for weight in before]
+    for _ in range(3):
+        scores = inputs @ before[0] + before[1]
+        p = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+        p[np.arange(8), labels] -= 1
+        for number, gradient in enumerate((inputs.T @ p / 8, p.mean(0))):
+            buffers[number] = 0.9 * buffers[number] + gradient + 0.3 * before[number]
+            before[number] = before[number] - 0.1 * buffers[number]
+        made.train_step(({"features": tf.constant(inputs)}, {"verb": tf.constant(labels, tf.int32)}))
+    for expected, weight in zip(before, student.trainable_weights, strict=True):
+        np.testing.assert_allclose(weight, expected, rtol=1e-4, atol=1e-6)
