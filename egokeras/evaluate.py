@@ -66,8 +66,10 @@ def evaluate(model, shards, split="validation", train_split="train", batch_size=
     return {"split": split, **metrics}, predictions
 
 
-def evaluate_rows(model, shards, rows, train_rows, batch_size=16):
+def evaluate_rows(model, shards, rows, train_rows, batch_size=16, clips=1):
     """Like `evaluate`, for the clips `rows` against the training clips `train_rows`, as a fold gives them.
+
+    With several `clips` of each segment (see `inference.predict_logits`) the metrics say how many.
 
     Of observations, the logits are those at 1 s (verb and noun as log-probabilities that follow from the actions, unless the model has
     heads for them); `above_<head>` and `tied_<head>` (clips, times) say where the label stands at each time, see `scores.Place`, and the
@@ -79,7 +81,7 @@ def evaluate_rows(model, shards, rows, train_rows, batch_size=16):
     if "observations" in shards.index:
         logits, places = predict_over_time(model, shards, rows, batch_size)
     else:
-        logits = predict_logits(model, shards, rows, batch_size)
+        logits = predict_logits(model, shards, rows, batch_size, clips)
     predictions = {"uid": shards.clips["uid"][rows], "video": shards.clips["video"][rows]}
     train_labels = {head: shards.labels(head, train_rows) for head in logits}
     for head, values in logits.items():
@@ -89,7 +91,7 @@ def evaluate_rows(model, shards, rows, train_rows, batch_size=16):
     for head, found in places.items():
         predictions |= {f"above_{head}": found.above, f"tied_{head}": found.tied}
     training, groups = Training(labels=train_labels, groups=shards.clips["group"][train_rows]), shards.clips["group"][rows]
-    metrics = score(predictions, training, groups)
+    metrics = {**({"clips_averaged": clips} if clips > 1 else {}), **score(predictions, training, groups)}
     if places:
         metrics["anticipation"] = _over_time(shards, places, (rows, train_rows), (predictions, training, groups))
     return metrics, predictions

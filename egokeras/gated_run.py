@@ -11,7 +11,8 @@ import numpy as np
 
 import egokeras
 from egokeras.compress.tflite import SIGNATURE
-from egokeras.data.joined import folders, open_sets
+from egokeras.data.cropped import cropped
+from egokeras.data.joined import folders
 from egokeras.device.anticipation import Anticipator
 from egokeras.device.artifact import Artifact
 from egokeras.device.manifest import CLIP, INPUT, LABELS, STEP
@@ -41,18 +42,18 @@ def open_run(path, shards=None):
     anticipates = any(len(logits.shape) == 3 for logits in model.output.values())
     if not anticipates and set(model.input) != {INPUT}:
         raise InputError(f"{path} takes {', '.join(model.input)}; export ships models of {INPUT!r} clips, and those that anticipate.")
-    shards = shards or _open_shards(recipe, path)
+    data = Data.of_run(recipe)
+    shards = _own_shards(data, path) if shards is None else cropped(shards, data.crop)
     if not anticipates and shards.index.get("channels") != "RGB":
         raise InputError(f"{path} reads {shards.index.get('channels')} and not RGB pictures, which no artifact can take yet.")
     return (StepRun if anticipates else ClipRun)(path, recipe, shards, model)
 
 
-def _open_shards(recipe, path):
-    paths = recipe.get("data", {}).get("shards")
-    missing = [folder for folder in folders(paths) if not os.path.isdir(folder)] if paths else [paths]
+def _own_shards(data, path):
+    missing = [folder for folder in folders(data.shards) if not os.path.isdir(folder)] if data.shards else [None]
     if missing:
         raise InputError(f"{path / 'recipe.json'}: the data {missing[0]!r} is not here; give its folder with --data.")
-    return open_sets(paths)
+    return data.open()
 
 
 class ClipRun:
@@ -136,6 +137,9 @@ class ClipRun:
         """What artifact.json says about inputs and outputs."""
         index = self.shards.index
         pixels = {"shape": [1, *self.shards.shape], "dtype": "uint8", "channels": index["channels"], "resize": index["resize"]}
+        stored = getattr(self.shards, "stored", self.shards).shape
+        if stored[1:3] != self.shards.shape[1:3]:
+            pixels["cut_from"] = list(stored[1:3])
         return {
             "inputs": {INPUT: pixels},
             "outputs": self.classes,

@@ -6,6 +6,7 @@ from egokeras import anticipation_scores as anticipation
 from egokeras.errors import InputError
 from egokeras.progress import track
 from egokeras.protocol import ANTICIPATION
+from egokeras.scores import softmax
 
 
 def pairs(shards):
@@ -14,13 +15,22 @@ def pairs(shards):
     return None if found is None else np.array(found, np.int64).reshape(-1, 2)
 
 
-def predict_logits(model, shards, rows, batch_size=16):
+def predict_logits(model, shards, rows, batch_size=16, clips=1):
     """Logits of every head that is a label space of `shards`: head to (clips, classes) float32.
 
+    Args:
+        model: a `keras.Model`.
+        shards: its data.
+        rows: of `shards`.
+        batch_size: segments at once.
+        clips: of each segment; of several, evenly spaced in the stored one, it is the logarithm of the mean of their probabilities.
+
     Raises:
-        InputError: a head has other classes than the shards, no head fits, or logits are not finite.
+        InputError: a head has other classes than the shards, no head fits, logits are not finite, or no clips are cut from longer ones.
     """
-    parts = [outputs for _, outputs in _outputs(model, shards, rows, batch_size)]
+    if clips > 1 and not hasattr(shards, "spread"):
+        raise InputError(f"{shards.path} holds clips as the model sees them, so there is one of each; several take a run with data.crop.")
+    parts = [outputs for _, outputs in _outputs(model, shards, rows, batch_size, clips)]
     return {head: np.concatenate([part[head] for part in parts]) for head in parts[0]}
 
 
@@ -47,15 +57,28 @@ def predict_over_time(model, shards, rows, batch_size=16):
     return whole, {head: anticipation.joined([part[head] for part in places]) for head in heads}
 
 
-def _outputs(model, shards, rows, batch_size):
+def _outputs(model, shards, rows, batch_size, clips=1):
     """Rows of each batch, and the model's heads on them that are label spaces of `shards`, float32."""
     for at in track(range(0, len(rows), batch_size), "evaluate", unit="batches"):
         batch = rows[at : at + batch_size]
-        inputs = shards.inputs(batch)
-        outputs = model.predict_on_batch({name: inputs[name] for name in getattr(model, "input", inputs)})
+        outputs = _mean(model, shards, batch, clips) if clips > 1 else _answer(model, shards.inputs(batch))
         outputs = {head: np.asarray(values, np.float32) for head, values in outputs.items() if head in shards.classes}
         _check(outputs, shards, batch)
         yield batch, outputs
+
+
+def _answer(model, inputs):
+    return model.predict_on_batch({name: inputs[name] for name in getattr(model, "input", inputs)})
+
+
+def _mean(model, shards, batch, clips):
+    """Outputs for several clips of each segment; the clips of one segment are in memory at a time."""
+    found = [_answer(model, {shards.modality: shards.spread(batch[at : at + 1], clips)[0]}) for at in range(len(batch))]
+    return {head: np.stack([_log_mean(outputs[head]) for outputs in found]) for head in found[0] if head in shards.classes}
+
+
+def _log_mean(logits):
+    return np.log(np.maximum(softmax(np.asarray(logits, np.float64)).mean(axis=0), np.finfo(np.float32).tiny))
 
 
 def _check(outputs, shards, rows):

@@ -15,9 +15,11 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from egokeras.data.cropped import cropped
+from egokeras.data.joined import open_sets
 from egokeras.data.selection import split_rows
-from egokeras.data.transforms import Augment
-from egokeras.distill import LabelSmoothing, Supervised
+from egokeras.data.transforms import Augment, Crop
+from egokeras.distill import SKDSRL, LabelSmoothing, SelfDistillation, SoftTargets, Supervised
 from egokeras.errors import InputError
 from egokeras.files import run_file
 from egokeras.models import FrameModel, ResNet3D
@@ -25,7 +27,7 @@ from egokeras.models.anticipation import RULSTM, AnticipationLSTM
 from egokeras.models.past_actions import PastActionsLSTM
 from egokeras.optim import Optim
 
-PATHS = re.compile(r"data\.(shards|videos)|method\.prior\.(parts\.\d+\.)*vectors|model\.backbone\.weights")
+PATHS = re.compile(r"data\.(shards|videos)|method\.teacher|method\.prior\.(parts\.\d+\.)*vectors|model\.backbone\.weights")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,9 @@ class Data:
         videos: a text file with one video name per line, or a csv with a column `video_id`: only clips of these videos are used.
         hold_out: share of the training clips to validate on, in the place of the split `validation`: 1/2, 1/3, 1/4 ..., whichever is
             nearest; 0 is none. Videos are not cut apart, nor groups that the dataset's own splits keep whole (UCF-101's, one's own).
+        crop: how the model's clip is cut out of a stored one that is longer or larger: at random in training, else in the middle; or None.
         augment: random changes to the training clips, or None.
+        two_clips: cut a clip of its own for each view of a method that compares views; otherwise all views are of one clip.
         balanced: draw training clips so that rare classes come as often as common ones.
     """
 
@@ -51,8 +55,14 @@ class Data:
     classes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     videos: str = ""
     hold_out: float = 0.0
+    crop: Crop | None = None
     augment: Augment | None = None
+    two_clips: bool = True
     balanced: bool = False
+
+    def open(self, shards=None):
+        """The set in `shards`, or in another folder, as clips of the size that the model sees."""
+        return cropped(open_sets(shards or self.shards), self.crop)
 
     def rows(self, shards):
         """Rows of `shards` to train on, and rows to validate on (see `selection.split_rows`)."""
@@ -65,9 +75,11 @@ class Data:
 
     @classmethod
     def of_run(cls, record):
-        """What the `recipe.json` of a run says about which clips were trained on."""
+        """What the `recipe.json` of a run says about which clips were trained on, and how they were cut."""
         fields = ("shards", "train", "validation", "videos", "hold_out")
-        return cls(**{name: record["data"][name] for name in fields if name in record["data"]})
+        known = {name: record["data"][name] for name in fields if name in record["data"]}
+        crop = record["data"].get("crop")
+        return cls(**known, crop=crop and Crop(frames=crop["frames"], size=crop["size"], sides=tuple(crop["sides"])))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,7 +107,7 @@ class Recipe:
     name: str
     data: Data = Data()
     model: FrameModel | ResNet3D | AnticipationLSTM | RULSTM | PastActionsLSTM = FrameModel()
-    method: Supervised | LabelSmoothing = Supervised()
+    method: Supervised | LabelSmoothing | SoftTargets | SelfDistillation | SKDSRL = Supervised()
     optim: Optim = Optim()
     epochs: int = 100
     batch_size: int = 16

@@ -8,10 +8,10 @@ import numpy as np
 
 import egokeras
 from egokeras.data.optical_flow import CHANNELS, Flow
-from egokeras.data.shards import Shards
 from egokeras.data.staging import Preparation
 from egokeras.errors import InputError
 from egokeras.files import read_json, sha256
+from egokeras.recipe import Data
 
 BATCH = 8  # clips; part of what the features are: rounding may depend on the size of a batch
 
@@ -24,6 +24,7 @@ class Recogniser:
         backbone: what looks at each frame by itself, which is done once for all windows that show it; None where nothing does.
         embedding: from what the backbone makes of a clip, or from the clip itself, to its features (batch, F).
         settings: `Preparation` of its clips: frames, size, resize, flow.
+        side: of the middle square of a picture that it sees, in pixels; all where that is the size.
         clip_seconds: that a clip spans.
         sha256: of `model.keras`.
     """
@@ -31,6 +32,7 @@ class Recogniser:
     backbone: keras.Model | None
     embedding: keras.Model
     settings: Preparation
+    side: int
     clip_seconds: float
     sha256: str
 
@@ -50,7 +52,7 @@ class Recogniser:
         found = model.output.get("features") if isinstance(model.output, dict) else None
         if list(model.input) != ["rgb"] or found is None or len(found.shape) != 2:
             raise InputError(f"{run_dir / 'model.keras'} makes no vector `features` of a clip; give the run of a recognition model.")
-        shards = Shards(data or record["data"]["shards"])
+        shards = Data.of_run(record).open(data)
         if shards.sha256 != record["data_sha256"]:
             raise InputError(f"{shards.path} does not hold the shards that {run_dir} was trained on; give those with --data.")
         by_frame = record["model"]["is"] == "FrameModel"
@@ -60,10 +62,11 @@ class Recogniser:
             embedding=keras.Model(last.input, last.output["features"]),
             settings=Preparation(
                 frames=shards.shape[0],
-                size=shards.shape[1],
+                size=getattr(shards, "stored", shards).shape[1],
                 resize=index["resize"],
                 flow=Flow(**index["flow"]) if index["channels"] == CHANNELS else None,
             ),
+            side=shards.shape[1],
             clip_seconds=float(index["clip_seconds"]),
             sha256=sha256(run_dir / "model.keras"),
         )
@@ -75,6 +78,8 @@ class Recogniser:
 
     def of_frames(self, pictures):
         """What is kept of frames (n, size, size, 3) uint8 until windows are made of them: themselves, or the backbone's features."""
+        first = (self.settings.size - self.side) // 2
+        pictures = pictures[:, first : first + self.side, first : first + self.side]
         if self.backbone is None:
             return pictures
         frames = self.settings.frames

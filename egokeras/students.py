@@ -3,8 +3,50 @@
 import inspect
 import pathlib
 
+import keras
+import numpy as np
+import tensorflow as tf
+
 import egokeras
 from egokeras.errors import InputError
+from egokeras.features import cached
+
+
+def untrained(recipe, shards, classes):
+    """The recipe's model for these clips; equal seeds give equal weights, and the precision is the model's alone."""
+    if recipe.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(recipe.seed)
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_global_policy("mixed_float16" if recipe.mixed_precision else "float32")
+    try:
+        check_vocabulary(recipe.model, shards)
+        return build(recipe.model, classes, shards.modalities)
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+
+
+def on_source(recipe, model, shards, folder, single):
+    """What is trained, on what: the whole model on frames, or its head on the cached features of a frozen backbone.
+
+    Args:
+        recipe: the `Recipe`.
+        model: its model.
+        shards: its data.
+        folder: of the cached features.
+        single: function of a model to the same on one device.
+    """
+    augment, backbone, method = recipe.data.augment, getattr(recipe.model, "backbone", None), recipe.method
+    views = recipe.feature_views if augment is not None else 0
+    changing = (augment is not None and not views) or recipe.data.crop is not None
+    needs_clips = getattr(method, "views", 1) > 1 or getattr(method, "reads_clips", False)
+    if not recipe.cache_features or backbone is None or not backbone.frozen or changing or needs_clips:
+        return model, shards
+    train_rows, validation_rows = recipe.data.rows(shards)
+    copied = np.concatenate([train_rows, validation_rows]) if recipe.folds else train_rows
+    backbone = single(model.get_layer("backbone"))
+    source = cached(backbone, shards, folder, augment=augment, views=views, rows=copied if views else (), seed=recipe.seed)
+    return model.get_layer("head"), source
 
 
 def build(model, classes, shapes):
@@ -44,16 +86,17 @@ def check_vocabulary(model, shards):
             raise InputError(f"{prefix}.{field} is {known}, {shards.path} has {there} {field}; set {prefix}.{field}={there}.")
 
 
-def earlier(name, run_dir):
+def earlier(name, run_dir, field="start_from"):
     """`model.keras` of an earlier stage, which lies beside this one, or of a run folder.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none; `field` of the recipe names it.
     """
-    for folder in (run_dir.parent / name, pathlib.Path(name)):
+    for folder in (run_dir.parent / name, pathlib.Path(name)) if name else ():
         if (folder / "model.keras").is_file():
             return folder / "model.keras"
-    raise InputError(f"start_from: neither {run_dir.parent / name} nor {name} has a model.keras; name an earlier stage or a run folder.")
+    found = f"neither {run_dir.parent / name} nor {name} has a model.keras" if name else "it is not set"
+    raise InputError(f"{field}: {found}; name an earlier stage or a run folder.")
 
 
 def take_weights(model, files):

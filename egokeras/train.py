@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import math
 import pathlib
@@ -18,13 +19,13 @@ from egokeras import snapshots, students
 from egokeras.callbacks import HISTORY, callbacks
 from egokeras.data import selection
 from egokeras.data.input_pipeline import batches, default_heads, stream
-from egokeras.data.joined import folders, open_sets
+from egokeras.data.joined import folders
 from egokeras.distill import Distiller
 from egokeras.distill.training_set import training_set
 from egokeras.errors import InputError
-from egokeras.features import cached, view_rows
+from egokeras.features import view_rows
 from egokeras.files import read_json, sha256, write_json
-from egokeras.optim import Cosine
+from egokeras.optim import Cosine, Plateau
 from egokeras.snapshots import Snapshots
 
 SNAPSHOTS = "snapshots"
@@ -56,19 +57,18 @@ def fit(recipe, run_dir, *, quiet=False, resume=False, snapshot_seconds=snapshot
     if shards.index.get("channels") == "flow" and augment and augment.recolours:
         raise InputError(f"data.augment: {', '.join(augment.recolours)} mean nothing to optical flow; keep shift alone.")
     _, validation_rows = recipe.data.rows(shards)  # a mistake in the data shows before the work begins
-    if recipe.early_stopping is not None and not len(validation_rows):
-        raise InputError(
-            f"early_stopping: {shards.path} has no clips in split {recipe.data.validation!r}; hold some out: data.hold_out=0.2."
-        )
+    watched = "early_stopping" if recipe.early_stopping is not None else "optim.schedule=Plateau"
+    if _watchers(recipe) and not len(validation_rows):
+        raise InputError(f"{watched}: {shards.path} has no clips in split {recipe.data.validation!r}; hold some out: data.hold_out=0.2.")
     check_conduct(recipe, snapshot_seconds, strategy.num_replicas_in_sync if strategy else 1)
     if conduct.resume:
         check_resumable(recipe, run_dir)
     elif snapshots.names(run_dir / SNAPSHOTS):
         raise InputError(f"{run_dir} holds the snapshots of another training; resume it, or give another folder.")
     with conduct.scope():
-        model = _build(recipe, shards, classes)
+        model = students.untrained(recipe, shards, classes)
         students.take_weights(model, [students.earlier(name, run_dir) for name in recipe.start_from])
-    student, source = _student_and_source(recipe, model, shards, run_dir.parent, conduct)
+    student, source = students.on_source(recipe, model, shards, run_dir.parent / ".features", conduct.off_strategy)
 
     def begin():
         """Say what is trained, once nothing stands in the way any more."""
@@ -79,7 +79,7 @@ def fit(recipe, run_dir, *, quiet=False, resume=False, snapshot_seconds=snapshot
         write_json(run_dir / "classes.json", {space: shards.classes[space] for space in classes})
 
     with conduct.scope(), _plain_errors():
-        _fit(recipe, student, source, recipe.data.rows(source), conduct, run_dir / SNAPSHOTS, run_dir, begin)
+        _fit(recipe, student, source, recipe.data.rows(source), conduct, run_dir, begin=begin)
     save(model, run_dir / "model.keras")
     files = [run_dir / name for name in ("model.keras", "recipe.json", "classes.json", HISTORY)]
     files += [run_dir / SNAPSHOTS / name for name in snapshots.names(run_dir / SNAPSHOTS)]
@@ -147,47 +147,34 @@ def check_resumable(recipe, run_dir):
         raise InputError(f"{run_dir}: {shards.path} does not hold the shards that it began with; give those: data.shards=FOLDER.")
 
 
-def _build(recipe, shards, classes):
-    """The recipe's model for these clips; equal seeds give equal weights, and the precision is the model's alone."""
-    if recipe.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(recipe.seed)
-    before = keras.mixed_precision.dtype_policy()
-    keras.mixed_precision.set_global_policy("mixed_float16" if recipe.mixed_precision else "float32")
-    try:
-        students.check_vocabulary(recipe.model, shards)
-        return students.build(recipe.model, classes, shards.modalities)
-    finally:
-        keras.mixed_precision.set_global_policy(before)
-
-
-def _fit(recipe, student, source, rows, conduct, folder, run_dir=None, begin=lambda: None):
+def _fit(recipe, student, source, rows, conduct, run_dir, *, fold=None, begin=lambda: None):
     """Train `student` on `source`.
 
     Args:
         rows: of `source`, to train on and to validate on after every epoch.
         conduct: a `_Conduct`.
-        folder: of the snapshots.
-        run_dir: of the logs, if there are to be any; and only then early stopping.
+        run_dir: the run folder.
+        fold: number of a fold, which leaves no logs and trains all epochs; None is the training itself.
         begin: called when the training is known to fit what it goes on from.
     """
     train_rows, validation_rows = rows
+    logs = run_dir if fold is None else None
     heads = [space for space in student.output if f"label_{space}" in source.clips.dtype.names]
     steps = max(1, round(len(train_rows) / recipe.batch_size))
-    distiller = _distiller(recipe, student, source, rows, heads, steps)
-    stopping = _early_stopping(recipe) if run_dir is not None else []
+    distiller = _distiller(recipe, student, source, rows, heads, steps, run_dir)
+    memory = _watchers(recipe) if logs else []
     state = Snapshots(
-        folder,
+        run_dir / SNAPSHOTS / ("" if fold is None else f"fold-{fold}"),
         {"clips": _digest(*rows), "data or features": source.sha256, **getattr(distiller.method, "made_of", {})},
-        history=run_dir and run_dir / HISTORY,
-        early_stopping=next(iter(stopping), None),
+        history=logs and logs / HISTORY,
+        memory=memory,
         seconds=conduct.snapshot_seconds,
     )
     if conduct.resume:
         state.restore(distiller)
-        if run_dir is not None:
+        if logs:
             place = f"going on in epoch {state.epoch + 1} after {state.step} of {steps} steps"
-            print(place if state.found else f"no snapshot in {folder}: from the beginning")
+            print(place if state.found else f"no snapshot in {state.folder}: from the beginning")
     begin()
     state.restore_history()
     data = stream(
@@ -199,7 +186,9 @@ def _fit(recipe, student, source, rows, conduct, folder, run_dir=None, begin=lam
         first_step=state.epoch * steps + state.step,
         augment=recipe.data.augment if "rgb" in source.modalities else None,
         balanced=recipe.data.balanced,
-        inputs=list(student.input),
+        inputs=distiller.inputs,
+        views=getattr(recipe.method, "views", 1),
+        two_clips=recipe.data.two_clips,
     )
     order = tf.data.Dataset.from_tensor_slices(validation_rows).batch(recipe.batch_size)
     try:
@@ -208,8 +197,8 @@ def _fit(recipe, student, source, rows, conduct, folder, run_dir=None, begin=lam
             epochs=recipe.epochs,
             initial_epoch=recipe.epochs if state.stopped else state.epoch,
             steps_per_epoch=steps,
-            validation_data=batches(source, order, heads, list(student.input)) if len(validation_rows) else None,
-            callbacks=[*callbacks(run_dir, conduct.quiet, state.found), *stopping, keras.callbacks.TerminateOnNaN(), state],
+            validation_data=batches(source, order, heads, distiller.inputs) if len(validation_rows) else None,
+            callbacks=[*callbacks(logs, conduct.quiet, state.found), *memory, keras.callbacks.TerminateOnNaN(), state],
             shuffle=False,
             verbose=int(sys.stdout.isatty() and not conduct.quiet),
         ).history.get("loss", [0.0])
@@ -220,22 +209,34 @@ def _fit(recipe, student, source, rows, conduct, folder, run_dir=None, begin=lam
         raise InputError(f"the loss is not finite in epoch {epoch}; give a lower optim.learning_rate or an optim.clip_norm.")
 
 
-def _distiller(recipe, student, source, rows, heads, steps):
-    train_rows, _ = rows
-    distiller = Distiller(student, recipe.method.bind(training_set(source, train_rows, heads, recipe.data.train)))
-    distiller.compile(recipe.optim.build(steps, recipe.epochs))
+def _distiller(recipe, student, source, rows, heads, steps, run_dir):
+    train_rows, validation_rows = rows
+    training = training_set(source, train_rows, heads, recipe.data.train)
+    find = functools.partial(students.earlier, run_dir=run_dir, field="method.teacher")
+    training = dataclasses.replace(training, held_out=len(validation_rows), find=find)
+    method = recipe.method.bind(training) if hasattr(recipe.method, "bind") else recipe.method
+    distiller = Distiller(student, method)
+    distiller.compile(recipe.optim.build(steps, recipe.epochs), l2=recipe.optim.l2)
     scores = {"val_loss", *(f"val_{space}_top{k}" for space in heads for k in distiller.top if k < student.output[space].shape[-1])}
-    if recipe.early_stopping is not None and recipe.monitor not in scores:
+    if _watchers(recipe) and recipe.monitor not in scores:
         raise InputError(f"monitor is {recipe.monitor!r}; this training has {', '.join(sorted(scores))}.")
     return distiller
 
 
-def _early_stopping(recipe):
-    """The callback, if the recipe wants it."""
-    if recipe.early_stopping is None:
-        return []
-    how = {"patience": recipe.early_stopping, "mode": "min" if recipe.monitor == "val_loss" else "max"}
-    return [keras.callbacks.EarlyStopping(recipe.monitor, restore_best_weights=True, verbose=1, **how)]
+def _watchers(recipe):
+    """The callbacks that follow the recipe's `monitor`: early stopping, and a learning rate that falls on a plateau."""
+    found: list[keras.callbacks.Callback] = []
+    mode = "min" if recipe.monitor == "val_loss" else "max"
+    if recipe.early_stopping is not None:
+        found.append(
+            keras.callbacks.EarlyStopping(recipe.monitor, patience=recipe.early_stopping, mode=mode, restore_best_weights=True, verbose=1)
+        )
+    if isinstance(recipe.optim.schedule, Plateau):
+        plateau = recipe.optim.schedule
+        found.append(
+            keras.callbacks.ReduceLROnPlateau(recipe.monitor, plateau.factor, plateau.patience, verbose=1, mode=mode, min_delta=0.0)
+        )
+    return found
 
 
 def _digest(*rows):
@@ -262,8 +263,8 @@ def folds(recipe, run_dir, *, resume=False, snapshot_seconds=snapshots.SECONDS, 
         return
     for fold in range(recipe.folds):
         with conduct.scope():
-            model = _build(recipe, shards, classes)
-        student, source = _student_and_source(recipe, model, shards, run_dir.parent, conduct)
+            model = students.untrained(recipe, shards, classes)
+        student, source = students.on_source(recipe, model, shards, run_dir.parent / ".features", conduct.off_strategy)
         rows = np.concatenate(recipe.data.rows(source))
         fold_of = selection.grouped_folds(
             selection.groups(source, rows), source.labels(next(iter(classes)), rows), recipe.folds, recipe.seed
@@ -272,7 +273,7 @@ def folds(recipe, run_dir, *, resume=False, snapshot_seconds=snapshots.SECONDS, 
         if not len(train) or not len(test):
             continue  # fewer groups than folds
         with conduct.scope(), _plain_errors():
-            _fit(recipe, student, source, (train, test[:0]), conduct, run_dir / SNAPSHOTS / f"fold-{fold}")
+            _fit(recipe, student, source, (train, test[:0]), conduct, run_dir, fold=fold)
         yield conduct.off_strategy(student), source, test, train
 
 
@@ -290,7 +291,7 @@ def open_shards(recipe):
     """
     if not recipe.data.shards:
         raise InputError(f"recipe {recipe.name!r} has no data; give data.shards=FOLDER, a folder made by `egokeras prepare`.")
-    shards = open_sets(recipe.data.shards)
+    shards = recipe.data.open()
     students.check_kind(recipe.model, shards.modalities)
     return shards
 
@@ -313,19 +314,6 @@ def class_counts(recipe, shards):
                 f"data.classes: recipe {recipe.name!r} expects {expected} classes of {space}, {shards.path} has {counts[space]}."
             )
     return counts
-
-
-def _student_and_source(recipe, model, shards, runs, conduct):
-    """What is trained, on what: the whole model on frames, or its head on the cached features of a frozen backbone."""
-    augment, backbone = recipe.data.augment, getattr(recipe.model, "backbone", None)
-    views = recipe.feature_views if augment is not None else 0
-    if not recipe.cache_features or backbone is None or not backbone.frozen or (augment is not None and not views):
-        return model, shards
-    train_rows, validation_rows = recipe.data.rows(shards)
-    copied = np.concatenate([train_rows, validation_rows]) if recipe.folds else train_rows
-    single = conduct.off_strategy(model.get_layer("backbone"))
-    source = cached(single, shards, runs / ".features", augment=augment, views=views, rows=copied if views else (), seed=recipe.seed)
-    return model.get_layer("head"), source
 
 
 def save(model, path):

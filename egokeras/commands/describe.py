@@ -29,9 +29,8 @@ def _facts(stage):
 
     from egokeras import students, train
     from egokeras.compress.cost import cost
-    from egokeras.data.joined import open_sets
 
-    shards = open_sets(stage.data.shards) if stage.data.shards else None
+    shards = stage.data.open() if stage.data.shards else None
     classes = train.class_counts(stage, shards) if shards else _expected_classes(stage)
     model = stage.model
     if hasattr(getattr(model, "backbone", None), "weights"):

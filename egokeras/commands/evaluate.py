@@ -13,6 +13,9 @@ def add_arguments(parser):
     parser.add_argument("--data", metavar="SHARDS", help="shards to evaluate on (default: those of the run)")
     parser.add_argument("--split", help="held-out split (default: the clips that the run was validated on)")
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="clips at once (default: 16)")
+    parser.add_argument(
+        "--clips", type=int, default=1, metavar="N", help="of each segment, evenly spaced, averaged: 10 is usual (default: 1)"
+    )
     parser.add_argument("--submission", metavar="FILE", help="also write an EPIC challenge file (.json or .zip)")
     parser.add_argument(
         "--supervision",
@@ -32,7 +35,6 @@ def add_arguments(parser):
 def run(args):
     import egokeras
     from egokeras import submission
-    from egokeras.data.joined import open_sets
     from egokeras.errors import InputError
     from egokeras.evaluate import evaluate_rows
     from egokeras.files import read_json
@@ -45,7 +47,7 @@ def run(args):
     folder = pathlib.Path(args.folders[0])
     recipe = read_json(folder / "recipe.json")
     data = Data.of_run(recipe)
-    shards = open_sets(args.data or data.shards)
+    shards = data.open(args.data)
     own = shards.sha256 == recipe.get("data_sha256")
     trained_on, given = recipe.get("channels", "RGB"), shards.index.get("channels")
     if "observations" not in shards.index and given is not None and given != trained_on:  # of observations, the modality says it
@@ -55,9 +57,9 @@ def run(args):
     model = egokeras.load_model(folder / "model.keras")
     shards.check_fits(model, read_json(folder / "classes.json"))
     train_rows, rows = _rows(data, shards, args.split, own)
-    metrics, predictions = evaluate_rows(model, shards, rows, train_rows, args.batch_size)
+    metrics, predictions = evaluate_rows(model, shards, rows, train_rows, args.batch_size, args.clips)
     metrics = {"split": args.split or (data.held_out if own else data.validation), **metrics}
-    if own:
+    if own and args.clips == 1:
         _keep(folder, metrics, predictions, replace=args.split is None)
     _say(args, metrics)
     if args.submission:
@@ -104,6 +106,8 @@ def _check(args):
         raise InputError(f"{len(args.folders)} runs are given; evaluate one at a time, then average their scores with --mean.")
     if args.batch_size < 1:
         raise InputError(f"--batch-size is {args.batch_size}; give at least 1.")
+    if args.clips < 1:
+        raise InputError(f"--clips is {args.clips}; give at least 1.")
     if args.submission:
         submission.Supervision(**_levels(args))
         path = pathlib.Path(args.submission)

@@ -55,12 +55,27 @@ def load(shards, split, *, heads=(), batch_size=16, shuffle=False, seed=0):
     return batches(shards, order.apply(tf.data.experimental.assert_cardinality(-(-len(rows) // batch_size))), heads)
 
 
-def stream(shards, rows, *, heads, batch_size, seed, first_step=0, augment=None, balanced=False, inputs=None, rank=0, world=1):
+def stream(
+    shards,
+    rows,
+    *,
+    heads,
+    batch_size,
+    seed,
+    first_step=0,
+    augment=None,
+    balanced=False,
+    inputs=None,
+    views=1,
+    two_clips=True,
+    rank=0,
+    world=1,
+):
     """Endless batches for training. Batch number s holds positions s * batch_size and on; every clip comes once in an epoch's positions.
 
     Args:
         shards: an open `Shards`.
-        rows: of the training clips, `(clips,)`; or `(views, clips)`, copies of the clips of which epoch e takes those of `rows[e % views]`.
+        rows: of the training clips, `(clips,)`; or `(copies, clips)`, of which epoch e takes the copies `rows[e % copies]`.
         heads: label spaces wanted as targets.
         batch_size: clips per batch, of all workers together.
         seed: of the order and the augmentation.
@@ -68,14 +83,16 @@ def stream(shards, rows, *, heads, batch_size, seed, first_step=0, augment=None,
         augment: an `Augment` for `rgb`, or None; a clip changes by seed, epoch and row (if balanced: position and row).
         balanced: draw with replacement, each clip in proportion to the mean over `heads` of 1 / size of its class.
         inputs: modalities to read of joined sets; None is all.
+        views: of every clip; several come as `(batch, views, *shape)`, and differ by what is drawn for them.
+        two_clips: whether views are cut out of the stored clip one by one; otherwise all are of the same cut.
         rank: number of this worker.
         world: workers, of which each takes an equal part of every batch.
 
     Raises:
-        InputError: there are no clips, or the workers cannot share a batch.
+        InputError: there are no clips, the workers cannot share a batch, or nothing tells views apart.
     """
     rows = np.atleast_2d(np.asarray(rows, np.int64))
-    views, count = rows.shape
+    copies, count = rows.shape
     if not rows.size:
         raise InputError(f"{shards.path}: no clip to train on; check data.train and data.videos.")
     if batch_size % world:
@@ -83,18 +100,35 @@ def stream(shards, rows, *, heads, batch_size, seed, first_step=0, augment=None,
     share = batch_size // world
     pick = _balanced_pick(shards, rows[0], heads, seed, batch_size) if balanced else _even_pick(count, seed)
 
-    read = _reader(shards, heads, inputs)
+    read = _reader(getattr(shards, "stored", shards), heads, inputs)
+    change = _changes(shards, augment, views, two_clips)
 
     def batch(step):
         positions = step * batch_size + tf.range(batch_size, dtype=tf.int64)
-        chosen = tf.gather_nd(rows, tf.stack([positions // count % views, pick(step, positions)], axis=1))
+        chosen = tf.gather_nd(rows, tf.stack([positions // count % copies, pick(step, positions)], axis=1))
         changes = positions if balanced else positions // count
         keys = tf.stack([tf.fill((batch_size,), tf.constant(seed, tf.int64)), changes, chosen], axis=1)[rank * share : (rank + 1) * share]
         inputs, targets = read(keys[:, 2])
-        return ({**inputs, "rgb": augment(inputs["rgb"], keys)} if augment else inputs), targets
+        return ({**inputs, "rgb": change(inputs["rgb"], keys)} if change else inputs), targets
 
-    calls = tf.data.AUTOTUNE if augment else _readers(shards)
+    calls = tf.data.AUTOTUNE if change else _readers(shards)
     return tf.data.Dataset.counter(start=first_step).map(batch, calls, deterministic=True).prefetch(PREFETCH)
+
+
+def _changes(shards, augment, views, two_clips):
+    """Function of stored clips and their keys to what the model sees of them, or None where that is the same."""
+    crop = getattr(shards, "crop", None)
+    if views > 1 and not augment and not (crop and two_clips):
+        raise InputError(f"the method compares {views} views of a clip, and nothing tells them apart; set data.augment or data.crop.")
+
+    def one(clips, keys, number=None):
+        own = keys if number is None else tf.pad(keys, [(0, 0), (0, 1)], constant_values=number)
+        clips = crop.random(clips, own if two_clips else keys) if crop else clips
+        return augment(clips, own) if augment else clips
+
+    if views == 1:
+        return one if crop or augment else None
+    return lambda clips, keys: tf.stack([one(clips, keys, number) for number in range(views)], axis=1)
 
 
 def batches(shards, rows, heads, inputs=None):

@@ -90,6 +90,11 @@ class Artifact:
         return self.manifest["inputs"][INPUT]["resize"]
 
     @property
+    def stored(self):
+        """(height, width) that frames are resized to, of which the middle is the clip's."""
+        return tuple(self.manifest["inputs"][INPUT].get("cut_from", self.shape[1:3]))
+
+    @property
     def clip_seconds(self):
         """Seconds of video that a clip spans."""
         return float(self.manifest["sampling"]["clip_seconds"])

@@ -68,6 +68,9 @@ def _check_clip(file, manifest):
     _require(_sizes(shape) and len(shape) == 5 and shape[0] == 1 and shape[4] == 3, file, f"{at}shape", shape)
     for name, allowed in (("dtype", ("uint8",)), ("channels", ("RGB",)), ("resize", RESIZES)):
         _require(pixels.get(name) in allowed, file, at + name, pixels.get(name))
+    whole = pixels.get("cut_from", shape[2:4])
+    fits = isinstance(whole, list) and len(whole) == 2 and _sizes(whole) and whole[0] >= shape[2] and whole[1] >= shape[3]
+    _require(fits, file, f"{at}cut_from", whole)
     sampling = _field(file, manifest, "sampling", dict)
     _require(sampling.get("frames") == shape[1], file, "sampling.frames", sampling.get("frames"))
     _require(_seconds(sampling.get("clip_seconds")), file, "sampling.clip_seconds", sampling.get("clip_seconds"))

@@ -38,8 +38,9 @@ class Stream:
         Returns:
             Logits by head, if a prediction is due; else None.
         """
-        height, width = self.artifact.shape[1:3]
-        self.frames.append((time, resize(picture, height, width, self.artifact.resize)))
+        height, width = self.artifact.stored
+        whole = resize(picture, height, width, self.artifact.resize)
+        self.frames.append((time, _centre(whole, *self.artifact.shape[1:3])))
         while self.frames[0][0] < time - self.artifact.clip_seconds - ROUNDING:
             self.frames.popleft()
         self.due = time + self.artifact.clip_seconds if self.due is None else self.due
@@ -122,6 +123,8 @@ def _reformatter():
 
 def _centre(picture, height, width):
     """Cut off or fill with black on both sides."""
+    if picture.shape[:2] == (height, width):
+        return picture
     result = np.zeros((height, width, 3), np.uint8)
     (to_y, from_y), (to_x, from_x) = (_overlap(*sizes) for sizes in ((height, picture.shape[0]), (width, picture.shape[1])))
     result[to_y, to_x] = picture[from_y, from_x]

@@ -14,9 +14,9 @@ import zlib
 import numpy as np
 
 from egokeras.data.clip_table import ClipTable
-from egokeras.data.joined import open_sets
 from egokeras.errors import InputError
 from egokeras.files import atomic, read_json
+from egokeras.recipe import Data
 from egokeras.report import anticipation, film, page, sections
 
 NAME = "report.html"
@@ -141,7 +141,7 @@ def _number(cell):
 def _shards(recipe):
     """The run's data if it still lies where it was; a page must not fail because it moved."""
     try:
-        return open_sets(recipe["data"]["shards"])
+        return Data.of_run(recipe).open()
     except (InputError, KeyError, TypeError):
         return None
 

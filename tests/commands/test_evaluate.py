@@ -175,7 +175,7 @@ def test_test_segments_go_into_a_challenge_file_the_discarded_too(anticipating, 
 def test_segments_in_quarantine_are_missed_aloud(anticipating, capsys, monkeypatch):
     shards = Shards(anticipating / "set")
     shards.index["quarantined"] = 3
-    monkeypatch.setattr("egokeras.data.joined.open_sets", lambda paths: shards)
+    monkeypatch.setattr("egokeras.recipe.open_sets", lambda paths: shards)
     assert cli.main(["evaluate", str(anticipating), "--split", "test", "--submission", str(anticipating / "test.json")]) == 0
     assert f"warning: 3 segments are in the quarantine of {anticipating / 'set'}" in capsys.readouterr().err
 

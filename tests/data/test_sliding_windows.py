@@ -46,7 +46,11 @@ def test_windows_are_those_of_the_device():
     """
     seconds, shown = np.arange(200) / 40, []
     model = types.SimpleNamespace(
-        shape=(5, 1, 1, 3), clip_seconds=1.25, resize="squash", predict=lambda clip: shown.append(clip[:, 0, 0, 0].tolist()) or {}
+        shape=(5, 1, 1, 3),
+        stored=(1, 1),
+        clip_seconds=1.25,
+        resize="squash",
+        predict=lambda clip: shown.append(clip[:, 0, 0, 0].tolist()) or {},
     )
     device = stream.Stream(model, 0.25)
     for number, second in enumerate(seconds):

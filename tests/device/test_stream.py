@@ -16,7 +16,7 @@ from egokeras.errors import InputError
 class Recorder(types.SimpleNamespace):
     """Stands for an artifact; a picture's first pixel is its number, and the prediction is the numbers of the clip's frames."""
 
-    shape = (4, 2, 2, 3)
+    shape, stored = (4, 2, 2, 3), (2, 2)
     resize = "squash"
     clip_seconds = 1.0
 
@@ -33,6 +33,20 @@ def play(times, stride=0.5):
     window = stream.Stream(Recorder(), stride)
     found = [(time, window.add(time, picture(number))) for number, time in enumerate(times)]
     return [(time, numbers) for time, numbers in found if numbers is not None], window
+
+
+def test_the_middle_of_what_was_stored_is_seen():
+    class Cut(Recorder):
+        shape, stored, resize = (2, 2, 2, 3), (4, 6), "crop"
+
+        def predict(self, clip):
+            return clip[:, :, :, 0].tolist()
+
+    window = stream.Stream(Cut(), 1.0)
+    whole = np.arange(24, dtype=np.uint8).reshape(4, 6, 1).repeat(3, 2)
+    for number in range(2):
+        window.add(0.9 * number, whole)
+    assert window.finish() == [[[8, 9], [14, 15]]] * 2
 
 
 def test_predicts_when_due_on_the_last_second():
