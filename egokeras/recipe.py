@@ -26,7 +26,9 @@ from egokeras.models import FrameModel, ResNet3D
 from egokeras.models.anticipation import RULSTM, AnticipationLSTM
 from egokeras.models.past_actions import PastActionsLSTM
 from egokeras.optim import Optim
+from egokeras.papers import PAPERS
 
+FACTS = ("paper", "published", "measured")  # fields that say something of a recipe and change nothing about its training
 PATHS = re.compile(r"data\.(shards|videos)|method\.teacher|method\.prior\.(parts\.\d+\.)*vectors|model\.backbone\.weights")
 
 
@@ -102,6 +104,9 @@ class Recipe:
         deterministic: let TensorFlow take only operations that give the same bits in every run (needed on a GPU; slower there).
         folds: below 1,000 clips, also score by that many grouped folds, each trained anew; 0 is never.
         exports: names of the exports that follow, where the whole road is taken.
+        paper: key of the paper in `egokeras.papers.PAPERS` whose setting this is; empty is none.
+        published: what that paper has with it in percent, by the name of the score: `verb_top1`, or `action_top5@1s` for anticipation.
+        measured: whether egokeras' own results have it at full size.
     """
 
     name: str
@@ -121,6 +126,9 @@ class Recipe:
     deterministic: bool = False
     folds: int = 0
     exports: tuple[str, ...] = ()
+    paper: str = ""
+    published: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    measured: bool = False
 
     def __post_init__(self):
         for field, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("early_stopping", 1), ("folds", 0), ("feature_views", 0)):
@@ -131,6 +139,8 @@ class Recipe:
             raise InputError(f"monitor is {self.monitor!r}; give val_loss or a score of the held-out clips such as val_action_top5.")
         if self.folds and self.start_from:
             raise InputError("start_from has weights of all training clips, so folds would score clips that they know; set one of them.")
+        if self.paper and self.paper not in PAPERS:
+            raise InputError(f"paper is {self.paper!r}; egokeras knows {', '.join(PAPERS)}.")
 
 
 def shipped(folder):
@@ -292,10 +302,18 @@ def as_json(value):
 
 
 def differences(record, recipe):
-    """Fields in which the `recipe.json` of a run and a recipe differ, as `optim.learning_rate was 0.001 and is 0.01`; paths may change."""
-    old, new = dict(_leaves(record)), dict(_leaves(as_json(recipe)))
+    """Fields in which the `recipe.json` of a run and a recipe differ, as `optim.learning_rate was 0.001 and is 0.01`.
+
+    Paths may change, and what is known of a recipe (FACTS).
+    """
+    old, new = settings(record), settings(as_json(recipe))
     keys = [key for key in {**old, **new} if not PATHS.fullmatch(key) and old.get(key, _ABSENT) != new.get(key, _ABSENT)]
     return [f"{key} was {_shown(old, key)} and is {_shown(new, key)}" for key in keys]
+
+
+def settings(record):
+    """Dotted key to value of every field of a recipe as JSON, but for the FACTS; an object's class stands under `KEY.is`."""
+    return {key: value for key, value in _leaves(record) if key.partition(".")[0] not in FACTS}
 
 
 def _shown(leaves, key):

@@ -29,5 +29,7 @@ def stages():
             optim=Optim(learning_rate=2e-3),
             epochs=15,
             batch_size=128,
+            paper="camporese2020",
+            measured=True,
         ),
     )

@@ -29,5 +29,7 @@ def stages():
             batch_size=128,
             early_stopping=100,
             monitor="val_action_top5",
+            paper="camporese2020",
+            published={"action_top5@1s": 32.41},  # uniform, all three modalities
         ),
     )

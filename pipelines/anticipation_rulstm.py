@@ -17,6 +17,12 @@ from egokeras.optim import Optim
 from egokeras.recipe import Data, Recipe
 
 NAME = "anticipation_rulstm"
+PUBLISHED = {  # with one-hot labels
+    ("rgb_features",): 30.83,
+    ("flow_features",): 21.42,
+    ("objects",): 29.89,
+    ("rgb_features", "flow_features", "objects"): 35.32,
+}
 
 
 def stages(modalities: tuple[str, ...] = ("rgb_features", "flow_features", "objects")):
@@ -42,4 +48,6 @@ def _stage(name, modalities, completion=False, start_from=()):
         early_stopping=100,
         monitor="val_action_top5",
         start_from=start_from,
+        paper="furnari2019",
+        published={} if completion or modalities not in PUBLISHED else {"action_top5@1s": PUBLISHED[modalities]},
     )

@@ -18,5 +18,6 @@ def stages():
             optim=Optim(optimizer="adamw", learning_rate=2e-3, schedule=Cosine(), weight_decay=1e-4),
             epochs=45,
             exports=("float32", "int8"),
+            measured=True,
         ),
     )

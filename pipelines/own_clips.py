@@ -19,5 +19,6 @@ def stages():
             epochs=40,
             folds=5,
             exports=("float16", "int8"),
+            measured=True,
         ),
     )

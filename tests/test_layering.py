@@ -20,7 +20,7 @@ ROWS = [
     ["recipe"],
     ["compress", "data", "device", "distill", "models"],
     ["accelerator", "callbacks", "layers", "losses", "metrics", "optim", "progress", "snapshots"],
-    ["files", "protocol"],
+    ["files", "papers", "protocol"],
     ["errors"],
 ]
 HEAVY = {"tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "cv2", "av", "matplotlib", "h5py"}

@@ -13,14 +13,29 @@ def add_arguments(parser):
     parser.add_argument("recipe", metavar="RECIPE", help="name or path of a recipe")
     parser.add_argument("changes", metavar="KEY=VALUE", nargs="*", help="fields to change, for example model.head=LSTMHead")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--bibtex", action="store_true", help="print the BibTeX entry of the paper whose setting it is, and nothing else")
 
 
 def run(args):
     from egokeras import recipe
 
     stages = recipe.load(args.recipe, args.changes)
+    if args.bibtex:
+        print(_bibtex(stages))
+        return
     facts = [_facts(stage) for stage in stages]
     print(json.dumps(facts, indent=1) if args.json else "\n\n".join("\n".join(_lines(stage)) for stage in facts))
+
+
+def _bibtex(stages):
+    """Entries of the papers that the stages name, each once."""
+    from egokeras.errors import InputError
+    from egokeras.papers import bibtex
+
+    named = dict.fromkeys(stage.paper for stage in stages if stage.paper)
+    if not named:
+        raise InputError(f"recipe {stages[-1].name!r} names no paper; its field `paper` would, by a key of egokeras.papers.PAPERS.")
+    return "\n\n".join(map(bibtex, named))
 
 
 def _facts(stage):

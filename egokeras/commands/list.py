@@ -13,10 +13,13 @@ def add_arguments(parser):
 def run(args):
     from egokeras import export, recipe
 
-    for title, files in (("recipes (egokeras train NAME)", recipe.names()), ("exports (egokeras export RUN NAME)", export.names())):
-        print(title)
-        for name, path in files.items():
-            print(f"  {name:24}{_first_line(path)}")
+    print("recipes (egokeras train NAME)")
+    for name, path in recipe.names().items():
+        never = "" if recipe.load(path)[-1].measured else " [never run at full size]"
+        print(f"  {name:24}{_first_line(path)}{never}")
+    print("exports (egokeras export RUN NAME)")
+    for name, path in export.names().items():
+        print(f"  {name:24}{_first_line(path)}")
 
 
 def _first_line(path):
