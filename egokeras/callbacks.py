@@ -6,6 +6,7 @@ import time
 import keras
 
 HISTORY = "history.csv"
+SECONDS = "seconds.csv"
 
 
 class LearningRate(keras.callbacks.Callback):
@@ -51,16 +52,56 @@ class MethodHook(keras.callbacks.Callback):
             self.model.method.on_epoch_end(self.model.student, self.model.nets, epoch, logs)
 
 
+class Stopwatch(keras.callbacks.Callback):
+    """Says what a training takes: a line of epoch and seconds after every epoch, and every few seconds of a long one.
+
+    The lines add up to all of the time, validation and snapshots included, whatever interruptions there were: a kill loses at most
+    `BETWEEN` seconds. The time before the first step is not in it.
+
+    Args:
+        file: where the lines go.
+        goes_on: after those that are there.
+    """
+
+    BETWEEN = 10.0
+
+    def __init__(self, file, goes_on):
+        super().__init__()
+        self.file = file
+        if not goes_on:
+            file.unlink(missing_ok=True)
+
+    def on_train_begin(self, logs=None):
+        self.since = time.monotonic()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if time.monotonic() - self.since >= self.BETWEEN:
+            self._note()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._note()
+
+    def _note(self):
+        now = time.monotonic()
+        with open(self.file, "a", encoding="utf-8") as file:
+            file.write(f"{self.epoch},{now - self.since:.3f}\n")
+        self.since = now
+
+
 def callbacks(run_dir, quiet, goes_on):
     """Those of every training.
 
     Args:
-        run_dir: where `history.csv` and `tensorboard/` go; None for none.
+        run_dir: where `history.csv`, `seconds.csv` and `tensorboard/` go; None for none.
         quiet: show nothing.
-        goes_on: append to the history that is there.
+        goes_on: append to what is there.
     """
     shown = [] if quiet or sys.stdout.isatty() else [Lines()]
     if run_dir is None:
         return [MethodHook(), *shown]
     csv = keras.callbacks.CSVLogger(run_dir / HISTORY, append=goes_on)
-    return [MethodHook(), *shown, LearningRate(), csv, EpochTensorBoard(run_dir / "tensorboard")]
+    logs = [csv, Stopwatch(run_dir / SECONDS, goes_on), EpochTensorBoard(run_dir / "tensorboard")]
+    return [MethodHook(), *shown, LearningRate(), *logs]

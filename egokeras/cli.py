@@ -22,6 +22,7 @@ COMMANDS = {
     "benchmark": "measure latency, memory and size of artifacts on this machine",
     "prior": "show what else a label smoothing prior holds possible",
     "report": "write one HTML page about a run",
+    "compare": "set runs side by side: scores over seeds, differences, costs, curves",
     "visualize": "picture what a layer of the backbone responds to",
     "verify": "check every checksum and count of shards, a run or an artifact",
     "list": "list recipes and exports",

@@ -154,6 +154,21 @@ def reclaim_folder(path, ours=lambda folder: True):
     raise InputError(f"{', '.join(map(str, candidates))}: in use by another process; wait for it, or end it.")
 
 
+def take_folder(path):
+    """Like `claim_folder` where it has to be this folder: make it, or go on in it whoever has begun it; True if its owner had finished.
+
+    Raises:
+        InputError: another process is at work in it.
+    """
+    path = pathlib.Path(path)
+    made = _made(path)
+    finished = not made and not (path / UNFINISHED).exists()
+    if not _lock(path / UNFINISHED, new=made or finished, without=True):
+        raise InputError(f"{path}: in use by another process; wait for it, or end it.")
+    _sweep(path)
+    return finished
+
+
 def _sweep(folder):
     """Remove what `atomic` leaves when its process is killed."""
     for file in folder.rglob(".*"):

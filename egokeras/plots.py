@@ -7,11 +7,13 @@ import re
 import numpy as np
 
 ACCENT, QUIET = "#3b82f6", "#9aa4b2"
+PALETTE = (ACCENT, "#e07a1f", "#2a9d6f", "#b4478c", "#8a6d3b", "#0e9aa7", "#c2410c", "#6d5bd0")
 INK = "#010203"  # stands for the page's text colour in an SVG
 MOST_NAMES = 40  # classes whose names still fit beside a picture
 MOST_NUMBERS = 15  # classes whose counts still fit into the cells
 MOST_CLASSES = 1000  # classes of a confusion matrix; EPIC-KITCHENS-100 has 3,806 actions
 LONGEST_NAME = 22
+LONGEST_ROW = 44
 
 
 def svg(figure, description):
@@ -90,6 +92,48 @@ def curve(epochs, lines):
     axis.grid(axis="y", color=QUIET, alpha=0.25, linewidth=0.6)
     if len(lines) > 1:
         _legend(axis)
+    return figure
+
+
+def bands(rows):
+    """Curves over epochs, in the order and colours of PALETTE: the mean over seeds, and from the lowest to the highest of them.
+
+    Args:
+        rows: (seeds, epochs) of each row.
+    """
+    figure, axis = _figure(3.4, 2.1)
+    for values, colour in zip(rows, PALETTE, strict=False):
+        epochs = np.arange(1, values.shape[1] + 1)
+        if len(values) > 1:
+            axis.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)
+        axis.plot(epochs, values.mean(axis=0), color=colour, linewidth=1.5, marker="o" if len(epochs) < 3 else None, markersize=3)
+    axis.set_xlabel("epoch")
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.grid(axis="y", color=QUIET, alpha=0.25, linewidth=0.6)
+    return figure
+
+
+def intervals(rows, references):
+    """A score of every row as a point with its interval, the first row at the top, beside what it is measured by.
+
+    Args:
+        rows: (name, mean, low, high) each; the bounds are None where there are none.
+        references: name to value, drawn as lines.
+    """
+    figure, axis = _figure(6.6, 1.0 + 0.28 * len(rows))
+    for at, (_, mean, low, high) in enumerate(rows):
+        if low is not None:
+            axis.plot([low, high], [at, at], color=ACCENT, linewidth=1.8)
+        axis.plot([mean], [at], "o", color=ACCENT, markersize=4.5)
+    for (name, value), style in zip(references.items(), ("--", ":", "-.", (0, (5, 1)), (0, (1, 3))), strict=False):
+        axis.axvline(value, color=QUIET, linestyle=style, linewidth=1.2, label=name)
+    names = [name if len(name) <= LONGEST_ROW else name[: LONGEST_ROW - 1] + "…" for name, *_ in rows]
+    axis.set_yticks(range(len(rows)), names, fontsize=8)
+    axis.set(xlabel="%", ylim=(len(rows) - 0.5, -0.5))
+    axis.tick_params(axis="y", length=0)
+    axis.grid(axis="x", color=QUIET, alpha=0.25, linewidth=0.6)
+    if references:
+        figure.legend(*axis.get_legend_handles_labels(), loc="outside upper left", ncols=3, fontsize=8, frameon=False, labelcolor=INK)
     return figure
 
 

@@ -72,6 +72,44 @@ def squares(tmp_path_factory):
     return write_shards(tmp_path_factory.mktemp("squares"), clips(), classes)
 
 
+THREE_CLIPS = {"uid": ["c1", "c2", "c3"], "video": ["v1", "v1", "v2"], "label_verb": [0, 1, 1]}
+
+
+def write_run(folder, *, heads=None, clips=None, seconds=None, history=None, metrics=None, **recipe):
+    """A run folder without its model.
+
+    Args:
+        heads: of `metrics.json`; or one number, the top-1 of 3 verbs.
+        clips: column to values of `predictions.npz`.
+        seconds, history: contents of `seconds.csv` and `history.csv`.
+        metrics: more of `metrics.json`.
+        recipe: fields of its recipe.
+    """
+    import json
+
+    from egokeras.recipe import Recipe, as_json
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.json").write_text(json.dumps({**as_json(Recipe(**{"name": "run", **recipe})), "data_sha256": "0" * 64}))
+    if not isinstance(heads, dict):
+        chance, majority = {"top1": 33.3, "top5": 100.0}, {"top1": 40.0, "top5": 100.0}
+        heads = {"verb": {"top1": 60.0 if heads is None else heads, "top5": 100.0, "chance": chance, "majority": majority}}
+    clips = clips or THREE_CLIPS
+    found = {"split": "validation", "clips": len(clips["uid"]), "heads": heads, **(metrics or {})}
+    (folder / "metrics.json").write_text(json.dumps(found))
+    np.savez(folder / "predictions.npz", **{column: np.array(values) for column, values in clips.items()})
+    for name, content in (("seconds.csv", seconds), ("history.csv", history)):
+        if content is not None:
+            (folder / name).write_text(content)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_run():
+    """`write_run`."""
+    return write_run
+
+
 @pytest.fixture(scope="session")
 def epic_noise(tmp_path_factory):
     """Twelve clips of noise, 8 frames of 128 px, with EPIC-KITCHENS-100's label spaces."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 
 EXAMPLE = """egokeras train report_convnet1d data.shards=epic100_shards optim.learning_rate=5e-4
+         egokeras train anticipation_labels data.shards=sets/labels --seeds 5 method.alpha=0.1,0.3,0.5     (a grid; again: goes on)
          egokeras train --videos my_clips        (a folder per class; ends in a file for the device and a page)
          egokeras train                          (the demo)"""
 TENSORFLOW = True
@@ -21,7 +22,13 @@ RESULTS = ("metrics.json", "predictions.npz", "train_predictions.npz", "latency.
 
 def add_arguments(parser):
     parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="name or path of a recipe (`egokeras list`)")
-    parser.add_argument("changes", metavar="KEY=VALUE", nargs="*", help="fields to change, for example data.shards=FOLDER epochs=10")
+    parser.add_argument(
+        "changes",
+        metavar="KEY=VALUE",
+        nargs="*",
+        help="fields to change, for example data.shards=FOLDER epochs=10; several values with commas between them make a grid",
+    )
+    parser.add_argument("--seeds", type=int, metavar="N", help="train with N seeds, that of the recipe (0) and those that follow it")
     parser.add_argument("--videos", metavar="FOLDER", help="a folder of videos per class: prepare, train, export, measure, report")
     parser.add_argument("--annotations", metavar="FILE", help="with --videos: a table with file and label columns instead of class folders")
     parser.add_argument("--group", metavar="REGEX", help="with --videos: the part of a file name that says which clips belong together")
@@ -38,7 +45,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from egokeras import export, recipe, train
+    from egokeras import experiments, export, train
     from egokeras.errors import InputError
 
     if args.recipe and "=" in args.recipe:  # `egokeras train epochs=3` changes the demo, or own_clips with --videos
@@ -46,11 +53,18 @@ def run(args):
     name = args.recipe or ("own_clips" if args.videos else "demo")
     if args.videos is None and (args.annotations or args.group):
         raise InputError("--annotations and --group go with --videos FOLDER; for a recipe on other data use `egokeras prepare` first.")
-    stages = recipe.load(name, args.changes)
-    for export_name in stages[-1].exports:
-        export.load(export_name)  # a misspelt one shows now, not after the training
-    for stage in stages:
+    experiment = experiments.plan(name, args.changes, args.seeds)
+    stages = experiment.trainings[0].stages
+    for stage in (stage for training in experiment.trainings for stage in training.stages):
+        for export_name in stage.exports:
+            export.load(export_name)  # a misspelt one shows now, not after the training
         train.check_conduct(stage, args.snapshot_seconds, args.devices)
+    if experiment.is_grid:
+        if args.videos or (name == "demo" and not stages[-1].data.shards):
+            raise InputError(
+                f"{'--videos' if args.videos else 'the demo'} trains once; for seeds or a grid give a RECIPE and data.shards=FOLDER."
+            )
+        return _grid(args, experiment)
     road = _Road(args, stages, pathlib.Path(args.runs) / stages[-1].name)
     with road.kept_as_it_was():
         if args.videos:
@@ -58,6 +72,29 @@ def run(args):
         if name == "demo" and not stages[-1].data.shards:
             return road.demo()
         return road.recipe()
+
+
+def _grid(args, experiment):
+    """Every training of the experiment that is not finished, then the table of all."""
+    import keras
+
+    from egokeras import experiments
+    from egokeras.commands.compare import lines
+    from egokeras.comparison import compare
+
+    folder = experiments.place(experiment.trainings[0].stages[-1].name, args.runs)
+    resuming = argparse.Namespace(**{**vars(args), "resume": True})
+
+    def train(training, run_dir):
+        keras.utils.clear_session()  # of the training before
+        road = _Road(resuming, training.stages, run_dir, in_grid=True)
+        with road.kept_as_it_was():
+            road.recipe()
+
+    print(f"{len(experiment.trainings)} trainings in {folder}")
+    experiments.carry_out(experiment, folder, train)
+    print("\n".join(["", *lines(compare([folder]))]))
+    print(f"next: egokeras compare {folder} --page {folder / 'comparison.html'}")
 
 
 @dataclasses.dataclass
@@ -69,6 +106,7 @@ class _Road:
     run_dir: pathlib.Path
     was_finished: bool = False
     snapshots: Sequence = ()
+    in_grid: bool = False
 
     @property
     def folders(self):
@@ -100,6 +138,8 @@ class _Road:
         self._train()
         _report(self.run_dir)
         finish_folder(self.run_dir)
+        if self.in_grid:
+            return
         if sets[-1].index.get("channels") != "flow" or "rgb" not in sets[-1].modalities:  # no artifact takes clips of flow
             print(f"next: egokeras export {self.folders[-1]} {'int8' if 'rgb' in sets[-1].modalities else 'anticipation_step'}")
 
@@ -149,15 +189,20 @@ class _Road:
 
     def _claim(self):
         """A folder for the run: the newest of its name to go on in, or a new one, or one left unfinished before its training began."""
-        from egokeras.files import claim_folder, reclaim_folder
+        from egokeras.files import claim_folder, reclaim_folder, take_folder
+        from egokeras.run_folders import is_free, is_run
 
-        found = reclaim_folder(self.run_dir, _is_run) if self.args.resume else None
+        if self.in_grid:
+            self.was_finished = take_folder(self.run_dir)
+            self.snapshots = self._snapshots()
+            return
+        found = reclaim_folder(self.run_dir, is_run) if self.args.resume else None
         if found is not None:
             self.run_dir, self.was_finished = found
         else:
             if self.args.resume:
                 print(f"{self.run_dir} does not exist, so there is nothing to resume: from the beginning")
-            self.run_dir = claim_folder(self.run_dir, free=_free)
+            self.run_dir = claim_folder(self.run_dir, free=is_free)
         self.snapshots = self._snapshots()
         print(f"run folder: {self.run_dir}")
 
@@ -190,23 +235,6 @@ class _Road:
             (folder / name).unlink(missing_ok=True)
         with _step("evaluate"):
             _evaluate(model, stage, folder, how)
-
-
-def _free(folder):
-    """Whether a new training may take over a folder that is there: not one whose training has begun, for `--resume` to go on with."""
-    from egokeras.files import UNFINISHED
-
-    begun = any(folder.glob("**/snapshots/*.npz"))
-    if begun and (folder / UNFINISHED).exists():
-        print(f"{folder} holds a training that was interrupted; --resume goes on with it, and this one goes elsewhere")
-    return not begun
-
-
-def _is_run(folder):
-    """Whether a folder may hold a run."""
-    from egokeras.files import UNFINISHED
-
-    return (folder / UNFINISHED).exists() or any(folder.glob("**/recipe.json"))
 
 
 def _check_classes(stages):

@@ -86,7 +86,7 @@ def load(folder):
         folder=folder,
         recipe=recipe,
         metrics=_json(folder / "metrics.json"),
-        history=_history(folder / "history.csv"),
+        history=read_history(folder / "history.csv"),
         classes=_classes(_json(folder / "classes.json"), predictions, shards),
         predictions=predictions,
         train_predictions=_arrays(folder / "train_predictions.npz"),
@@ -123,7 +123,8 @@ def _arrays(path):
         raise InputError(f"{path} is damaged or holds no plain arrays ({error}); run `egokeras evaluate` again.") from None
 
 
-def _history(path):
+def read_history(path):
+    """Column of a history.csv to values (epochs,); nothing where there is none."""
     if not path.is_file():
         return {}
     with open(path, newline="", encoding="utf-8") as file:
