@@ -20,11 +20,15 @@ import json
 import pathlib
 import shutil
 
+from anticipation.epochs import best_epoch
+from anticipation.tables import bounded, columns, numbers
+
 KINDS = ("rgb", "flow")
 MODALITIES = {"RGB": ("rgb",), "flow": ("flow",), "RGB + flow": KINDS}
 MODELS = ("LSTM", "RU-LSTM")
 ONE_HOT = "one-hot"
 SELECTION_SEED = 1000  # of the trainings that choose, apart from those that count
+WIDTH = 5  # epochs that are judged together when a number of them is chosen
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -172,7 +176,8 @@ class Trainings:
             stage = self.recipe(
                 model, modality, make(alpha=alpha), seed=SELECTION_SEED, epochs=self.sizes.epochs, hold_out=self.sizes.hold_out
             )
-            epochs, score = best_epoch(self.run(stage, f"{model}, {modality}, {name}, alpha {alpha:g}, to choose")["history"])
+            history = self.run(stage, f"{model}, {modality}, {name}, alpha {alpha:g}, to choose")["history"]
+            epochs, score = best_epoch(history, WIDTH)
             found.append((score, -alpha, epochs))
         _, alpha, epochs = max(found)
         return -alpha, epochs
@@ -212,16 +217,6 @@ def _history(folder):
 
     with open(folder / "history.csv", newline="", encoding="utf-8") as file:
         return [100 * float(row["val_action_top5"]) for row in csv.DictReader(file)]
-
-
-def best_epoch(history, width=5):
-    """(epochs, score) in the middle of the `width` epochs that are best together: one lucky epoch is no choice."""
-    import numpy as np
-
-    reach = min(width // 2, (len(history) - 1) // 2)
-    smooth = np.convolve(history, np.ones(2 * reach + 1), "valid") / (2 * reach + 1)
-    best = int(np.argmax(smooth))
-    return best + reach + 1, float(smooth[best])
 
 
 def recognised_markov(out, set_path):
@@ -276,7 +271,7 @@ def summary(values):
     from egokeras.scores import interval
 
     mean, low, high = interval(values)
-    return f"{mean:.2f} ({low:.2f} - {high:.2f})" if len(values) > 1 else f"{mean:.2f}"
+    return bounded(mean, low, high, between=" - ") if len(values) > 1 else f"{mean:.2f}"
 
 
 def best_prior(result, k="top5"):
@@ -301,15 +296,15 @@ def over_time(result, k="top5"):
     """Lines of a table: accuracy at all anticipation times, mean over seeds, and the baselines."""
     from egokeras.protocol import ANTICIPATION
 
-    yield f"| {k} | alpha, epochs | {' | '.join(f'{time:g} s' for time in ANTICIPATION)} |"
+    yield f"| {k} | alpha, epochs | {columns()} |"
     yield "|---|---" + "|---:" * len(ANTICIPATION) + "|"
     for row in result["rows"]:
         means = [sum(column) / len(column) for column in zip(*row[k], strict=True)]
         named = f"{row['model']}, {row['modality']}, {row['method']}"
-        yield f"| {named} | {row['alpha']:g}, {row['epochs']} | {' | '.join(f'{mean:.2f}' for mean in means)} |"
+        yield f"| {named} | {row['alpha']:g}, {row['epochs']} | {numbers(means)} |"
     for name, found in result["baselines"].items():
         values = found[k] if isinstance(found[k], list) else [found[k]] * len(ANTICIPATION)
-        yield f"| {name} | | {' | '.join(f'{value:.2f}' for value in values)} |"
+        yield f"| {name} | | {numbers(values)} |"
 
 
 def text(result):

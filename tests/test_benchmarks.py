@@ -18,6 +18,7 @@ WITHOUT_HEAVY = """
 import runpy, sys
 sys.modules.update(dict.fromkeys(["tensorflow", "keras", "cv2", "matplotlib"]))
 sys.argv = [sys.argv[1], "--help"]
+sys.path.insert(0, sys.argv[0].rpartition("/")[0])
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 

@@ -17,13 +17,6 @@ def script():
     return run_file(ROOT / "benchmarks" / "anticipate_rendered.py")
 
 
-def test_one_lucky_epoch_is_no_choice(script):
-    """By hand: the means of five are 19, 21, 24, 24, 27 and 26, around epochs 3 to 8."""
-    epochs, score = script.best_epoch([0, 10, 60, 10, 15, 10, 25, 60, 25, 10])
-    assert (epochs, score) == (7, pytest.approx(27))
-    assert script.best_epoch([5.0]) == (1, 5.0) and script.best_epoch([5.0, 7.0]) == (2, 7.0)
-
-
 def row(model, modality, method, seeds):
     return {
         "model": model,

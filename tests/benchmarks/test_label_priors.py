@@ -1,14 +1,18 @@
 """The benchmark of label-smoothing priors, shrunk, on drawn annotations: every part runs, and what it reports follows from the lines."""
 
+import dataclasses
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
+from anticipation import prior_comparison, prior_runs, prior_training
+from anticipation.prior_training import QUICK, Job, Settings, opened, packed, rows_of, unpacked
 from egokeras.files import run_file
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -58,67 +62,67 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture
-def bench(script, data, tmp_path):
-    return script.Bench(data=data, glove=str(data / "glove/small.txt"), out=tmp_path / "results.jsonl", settings=script.QUICK, workers=0)
+def bench(data, tmp_path):
+    return prior_runs.Bench(data=data, glove=str(data / "glove/small.txt"), out=tmp_path / "results.jsonl", settings=QUICK, workers=0)
 
 
 @pytest.fixture
-def trainings(script, monkeypatch):
+def trainings(monkeypatch):
     """Jobs in the order of their trainings, which are replaced: scores that depend on the job alone."""
     jobs = []
 
     def drawn(job, settings, folder, glove):
         jobs.append(job)
-        shards, _ = script.opened(folder)
-        random = np.random.default_rng([script.METHODS.index(job.method), round(100 * job.alpha), job.seed, job.fold is None])
-        hits = random.random((job.epochs, len(script.rows_of(job, shards)[1]))) < 0.5
+        shards, _ = opened(folder)
+        random = np.random.default_rng([prior_training.METHODS.index(job.method), round(100 * job.alpha), job.seed, job.fold is None])
+        hits = random.random((job.epochs, len(rows_of(job, shards)[1]))) < 0.5
         tops = {f"top{k}": random.uniform(0, 100, (job.epochs, 8)).tolist() for k in (1, 5)}
-        return {"loss": [1.0] * job.epochs, **tops, "hits": [script.packed(each) for each in hits], "seconds": 1.0}
+        return {"loss": [1.0] * job.epochs, **tops, "hits": [packed(each) for each in hits], "seconds": 1.0}
 
-    monkeypatch.setattr(script, "train", drawn)
+    monkeypatch.setattr(prior_runs, "train", drawn)
     return jobs
 
 
-def test_a_training_is_judged_at_every_epoch(script, bench):
+def test_a_training_is_judged_at_every_epoch(bench):
     """A real one, by GloVe and verb-noun: hits and scores agree, and the loss falls."""
-    job = script.Job(cut="epic55", method="GL+VN", alpha=0.3, epochs=2)
-    shards, _ = script.opened(bench.set_of(job))
-    result = script.train(job, bench.settings, bench.set_of(job), bench.glove)
+    job = Job(cut="epic55", method="GL+VN", alpha=0.3, epochs=2)
+    shards, _ = opened(bench.set_of(job))
+    result = prior_training.train(job, bench.settings, bench.set_of(job), bench.glove)
     assert np.shape(result["top5"]) == np.shape(result["top1"]) == (2, 8) and result["loss"][1] < result["loss"][0]
     for epoch in range(2):
-        hits = script.unpacked(result["hits"][epoch], len(shards.rows("validation")))
+        hits = unpacked(result["hits"][epoch], len(shards.rows("validation")))
         assert 100 * hits.mean() == pytest.approx(result["top5"][epoch][4], abs=1e-3)
 
 
-def test_choosing_sees_training_videos_alone(script, bench):
+def test_choosing_sees_training_videos_alone(bench):
     """Folds cut the training videos into five parts, and no video lies on two sides."""
-    job = script.Job(cut="epic55", method="one-hot", alpha=0.0, epochs=1)
-    shards, _ = script.opened(bench.set_of(job))
+    job = Job(cut="epic55", method="one-hot", alpha=0.0, epochs=1)
+    shards, _ = opened(bench.set_of(job))
     parts = []
     for fold in range(5):
-        rows, held_out = script.rows_of(script.dataclasses.replace(job, fold=fold), shards)
+        rows, held_out = rows_of(dataclasses.replace(job, fold=fold), shards)
         assert not set(shards.clips["video"][rows]) & set(shards.clips["video"][held_out])
         np.testing.assert_array_equal(np.sort(np.concatenate([rows, held_out])), shards.rows("train"))
         parts.append(held_out)
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), shards.rows("train"))
-    rows, judged = script.rows_of(job, shards)
+    rows, judged = rows_of(job, shards)
     np.testing.assert_array_equal(rows, shards.rows("train"))
     np.testing.assert_array_equal(judged, shards.rows("validation"))
 
 
-def test_a_choice_is_the_best_mean_over_folds(script):
+def test_a_choice_is_the_best_mean_over_folds():
     """Three epochs; alpha 0.5 has the best epoch of one fold, alpha 0.1 the best mean of both: 2 epochs, (50 + 60) / 2."""
     curves = {(0.1, 0): [10, 50, 20], (0.1, 1): [10, 60, 70], (0.5, 0): [90, 10, 10], (0.5, 1): [10, 10, 10]}
     results = {
-        script.Job(cut="epic55", method="VN", alpha=alpha, epochs=3, fold=fold): {"top5": [[value - 5, value + 5] for value in curve]}
+        Job(cut="epic55", method="VN", alpha=alpha, epochs=3, fold=fold): {"top5": [[value - 5, value + 5] for value in curve]}
         for (alpha, fold), curve in curves.items()
     }
-    assert script.choices(results) == {"VN": script.Choice(alpha=0.1, epochs=2, score=55.0)}
+    assert prior_comparison.choices(results) == {"VN": prior_comparison.Choice(alpha=0.1, epochs=2, score=55.0)}
 
 
-def test_comparison_is_what_the_lines_say(script, bench, trainings):
+def test_comparison_is_what_the_lines_say(bench, trainings):
     """Both tables, their gains and intervals, from the results of each seed at the epochs chosen."""
-    found = script.compare(bench, ["epic55"], {"one-hot": (0.0,), "TE": (0.1, 0.7)}, folds=1)
+    found = prior_comparison.compare(bench, ["epic55"], {"one-hot": (0.0,), "TE": (0.1, 0.7)}, folds=1)
     chosen = found.chosen["epic55"]
     finals = [job for job in trainings if job.fold is None]
     assert [job.fold for job in trainings[:3]] == [0] * 3 and len(finals) == 4  # first all folds, then two seeds of each
@@ -135,31 +139,46 @@ def test_comparison_is_what_the_lines_say(script, bench, trainings):
         mean, low, high, video_low, video_high = found.gain("TE", own)
         half = 12.7062 * abs(first - second) / 2  # t-quantile of 1 degree of freedom, standard error of two values
         assert (mean, low, high) == pytest.approx(((first + second) / 2, (first + second) / 2 - half, (first + second) / 2 + half))
-        hits = {m: sum(script.unpacked(results[m][seed]["hits"][at[m]], clips) for seed in range(2)) / 2 for m in at}
+        hits = {m: sum(unpacked(results[m][seed]["hits"][at[m]], clips) for seed in range(2)) / 2 for m in at}
         assert video_low < 100 * (hits["TE"] - hits["one-hot"]).mean() < video_high
 
 
-def test_nothing_is_trained_twice(script, bench, trainings):
-    job = script.Job(cut="epic55", method="VN", alpha=0.3, epochs=2)
-    other = script.dataclasses.replace(job, seed=1)
-    first = script.run_all(bench, [job, other, job])
+def test_nothing_is_trained_twice(bench, trainings):
+    job = Job(cut="epic55", method="VN", alpha=0.3, epochs=2)
+    other = dataclasses.replace(job, seed=1)
+    first = prior_runs.run_all(bench, [job, other, job])
     assert len(trainings) == 2
-    assert script.run_all(bench, [other, job]) == first and len(trainings) == 2
-    longer = script.dataclasses.replace(job, epochs=3)
-    assert len(script.run_all(bench, [longer])[longer]["top5"]) == 3 and len(trainings) == 3
-    assert len(script.run_all(bench, [job])[job]["top5"]) == 3 and len(trainings) == 3  # the longer training serves
+    assert prior_runs.run_all(bench, [other, job]) == first and len(trainings) == 2
+    longer = dataclasses.replace(job, epochs=3)
+    assert len(prior_runs.run_all(bench, [longer])[longer]["top5"]) == 3 and len(trainings) == 3
+    assert len(prior_runs.run_all(bench, [job])[job]["top5"]) == 3 and len(trainings) == 3  # the longer training serves
     lines = bench.out.read_bytes().splitlines(keepends=True)
     bench.out.write_bytes(lines[0] + lines[1][:50])
-    assert script.run_all(bench, [job, other]) == first and len(trainings) == 4
+    assert prior_runs.run_all(bench, [job, other]) == first and len(trainings) == 4
     assert len(bench.out.read_bytes().splitlines()) == 2 and [json.loads(line) for line in bench.out.read_text().splitlines()]
 
 
+def test_recorded_keys_stay_keys(bench):
+    """As they stand in the first lines that were recorded; with another key all that was trained would be trained again."""
+    job = Job(cut="egtea1", method="GL+VN", alpha=0.3, epochs=12, fold=0)
+    key = bench.key(job)
+    assert all(len(json.loads(key)[name]) == 64 for name in ("set", "glove"))
+    own = dataclasses.replace(bench, settings=Settings()).key(job)
+    known = {name: value for name, value in json.loads(own).items() if name not in ("set", "glove")}
+    assert json.dumps(known) == (
+        '{"alpha": 0.3, "batch": 128, "cut": "egtea1", "dropout": 0.5, "errors": 0.0, "fold": 0, "learning_rate": 0.002, '
+        '"method": "GL+VN", "model": "lstm", "past": 10, "seed": 0, "units": 128}'
+    )
+    bench.out.write_text(json.dumps({"key": json.loads(key), "top5": [[1.0]]}) + "\n")
+    assert prior_runs.stored(bench.out) == {key: {"top5": [[1.0]]}}
+
+
 @pytest.mark.parametrize("change", [{"units": 9}, {"batch": 8}, {"learning_rate": 1e-3}, {"past": 9}])
-def test_another_setting_is_another_training(script, bench, change):
-    job = script.Job(cut="epic55", method="VN", alpha=0.3, epochs=2)
-    other = script.dataclasses.replace(bench, settings=script.dataclasses.replace(bench.settings, **change))
+def test_another_setting_is_another_training(bench, change):
+    job = Job(cut="epic55", method="VN", alpha=0.3, epochs=2)
+    other = dataclasses.replace(bench, settings=dataclasses.replace(bench.settings, **change))
     assert bench.key(job) != other.key(job)
-    assert bench.key(job) == script.dataclasses.replace(bench, settings=script.dataclasses.replace(bench.settings, seeds=9)).key(job)
+    assert bench.key(job) == dataclasses.replace(bench, settings=dataclasses.replace(bench.settings, seeds=9)).key(job)
 
 
 def test_every_part_reports(script, bench, trainings):
@@ -191,6 +210,38 @@ def test_published_gains_are_those_of_the_paper(script):
         assert all(len(row) == 8 for row in rows.values())
         gains = np.subtract(rows[method], rows[base])
         assert (gains[0], gains[-1]) == pytest.approx((first, last))
+
+
+WORKERS = """
+import os, sys, time
+from unittest import mock
+sys.path[:0] = {path!r}
+sys.modules["tensorflow"] = mock.MagicMock()  # which workers import first; not needed here
+from anticipation import prior_runs
+def train(number, *_):
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+prior_runs.train = train
+class Bench:
+    workers, settings, glove = 1, None, None
+    set_of = staticmethod(lambda job: None)
+if __name__ == "__main__":
+    next(prior_runs.trained(Bench, [1]))
+"""
+
+
+def test_a_worker_ends_with_its_parent(tmp_path):
+    """In the middle of a training, not at its next epoch."""
+    script = tmp_path / "script.py"
+    script.write_text(WORKERS.format(path=[str(ROOT), str(SCRIPT.parent)]))
+    parent = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE)
+    worker = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    limit = time.monotonic() + 20
+    while os.path.exists(f"/proc/{worker}") and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert not os.path.exists(f"/proc/{worker}")
 
 
 def run(*arguments):
