@@ -16,3 +16,11 @@ class InputError(ValueError):
 
     The command line prints it without a traceback and exits with 1.
     """
+
+
+def said(check, *arguments):
+    """Yield the sentence of the InputError that a function raises, if it does."""
+    try:
+        check(*arguments)
+    except InputError as error:
+        yield str(error)

@@ -1,19 +1,15 @@
 """`egokeras verify`: check every checksum and count of shards, features, runs and artifacts; find leaks between splits."""
 
-import collections
-import concurrent.futures
 import contextlib
-import csv
 import importlib.metadata
 import json
 import math
-import os
 import pathlib
 import re
 import zipfile
 import zlib
 
-from egokeras.errors import InputError, plain
+from egokeras.errors import InputError, plain, said
 from egokeras.files import TEMPORARY, UNFINISHED, read_json, sha256
 
 EXAMPLE = "egokeras verify shards/epic100"
@@ -93,10 +89,10 @@ def _run(path):
         yield from _unfinished(path)
     for name in RECORDS:
         if (path / name).is_file():
-            yield from _said(read_json, path / name)
+            yield from said(read_json, path / name)
     for file in [file for pattern in ARCHIVES for file in sorted(path.glob(pattern)) if file.is_file()]:
         yield from _archive(file)
-    yield from _said(_check_data, path)
+    yield from said(_check_data, path)
     if (path / "checksums.json").is_file() and not (path / UNFINISHED).exists():
         yield from _altered(path)
 
@@ -123,14 +119,6 @@ def _unfinished(path):
 def _unfinished_features(path):
     if not (path / "index.json").exists():
         yield f"{path} is not finished; run its `egokeras features` again, which goes on."
-
-
-def _said(check, *arguments):
-    """The sentence of an InputError, if there is one."""
-    try:
-        check(*arguments)
-    except InputError as error:
-        yield str(error)
 
 
 def _archive(file):
@@ -206,10 +194,11 @@ def _check_data(path):
 def _artifact(path):
     from egokeras.device.artifact import Artifact
 
-    yield from _said(Artifact.open, path)
+    yield from said(Artifact.open, path)
 
 
 def _shards(path):
+    from egokeras.data import shard_checks
     from egokeras.data.shards import Shards
 
     if (path / CHECKSUMS).exists() and not (path / "index.json").exists():
@@ -224,12 +213,7 @@ def _shards(path):
         yield str(error)
         return
     yield from _versions(path, data)
-    yield from _clips(data)
-    yield from _counts(path, data)
-    yield from _table(path, data)
-    yield from _leaks(data)
-    if "observations" not in data.index:  # past actions are often alike, and so is what is seen before two actions at once
-        yield from _same_content(data)
+    yield from shard_checks.findings(data)
 
 
 def _has_videos(file):
@@ -252,7 +236,7 @@ def _video_features(path):
         return
     for video in read_json(path / "index.json")["videos"]:
         if is_inside(video):
-            yield from _said(features.width, video)
+            yield from said(features.width, video)
         else:
             yield f"{path / 'index.json'} lists {video!r}, which is not a path below its folder; restore it or make the features again."
 
@@ -264,93 +248,3 @@ def _versions(path, data):
         wrote, here = made_from.get(package), _installed(package)
         if wrote and here and wrote != here:
             yield f"{path} was computed with {package} {wrote}, this is {here}: trainings compute these features anew; delete it."
-
-
-def _clips(data):
-    """Every clip, in the order in which they lie, by several threads: checksums are computed without Python's lock."""
-    from egokeras.progress import track
-
-    rows = data.clips.argsort(order=("shard", "offset")).tolist()
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for said in track(pool.map(lambda row: list(_said(data.read, [row])), rows), "verify", total=len(rows), unit="clips"):
-            yield from said
-
-
-def _counts(path, data):
-    held = sum(shard["clips"] for shard in data.index["shards"])
-    if not len(data) == data.index["clips"] == held:
-        yield f"{path}: {len(data)} clips in the table, {data.index['clips']} in the index, {held} in the shards; make them again."
-    known = {shard["file"] for shard in data.index["shards"]}
-    for file in sorted(path.glob("shard-*.npy")):
-        if file.name not in known:
-            yield f"{file} is not in the index, so nothing reads it; delete it, or restore the index that it belongs to."
-    if data.modality == "rgb" or "quarantine_sha256" in data.index:
-        yield from _quarantine(path / "quarantine.csv", data.index["quarantined"], data.index.get("quarantine_sha256"))
-
-
-def _quarantine(listed, count, digest):
-    lost = 0
-    if listed.is_file():
-        try:
-            with open(listed, newline="", encoding="utf-8") as file:
-                lost = sum(1 for _ in csv.DictReader(file))
-        except (UnicodeDecodeError, csv.Error) as error:
-            yield f"{listed} is damaged ({error}); restore the file."
-            return
-    if lost != count:
-        yield f"{listed} lists {lost} clips, the index counts {count}; restore the file."
-    elif digest and (sha256(listed) if listed.is_file() else None) != digest:
-        yield f"{listed} is missing or was altered after it was written; restore the file."
-
-
-def _table(path, data):
-    """Places that cover the shards without overlap, each clip once, a split that has a name."""
-    from egokeras.data.shards import HEADER_BYTES
-
-    raw = data.index["encoding"] == "raw"
-    for number, shard in enumerate(data.index["shards"]):
-        clips = data.clips[data.clips["shard"] == number]
-        clips.sort(order="offset")
-        ends = clips["size"].cumsum()
-        whole = shard["clips"] if raw else shard["bytes"] - HEADER_BYTES
-        if len(clips) != shard["clips"] or (clips["offset"] != ends - clips["size"]).any() or ends[-1:].tolist() != [whole]:
-            yield f"{path}: the clips of {shard['file']!r} overlap or leave a gap; make the shards again."
-    if len(set(data.clips["uid"].tolist())) < len(data):
-        yield f"{path}: a uid stands for two clips; make the shards again."
-    if (data.clips["splits"] >> len(data.splits)).any():
-        yield f"{path}: a clip is in a split without a name; make the shards again."
-
-
-def _leaks(data):
-    """Videos, or groups where they matter, on both sides of a numbering of the splits."""
-    from egokeras.data.segments import EXCLUSIVE, held_out, numbering
-
-    for field in EXCLUSIVE[data.index.get("exclusive") or "video"]:
-        sides = collections.defaultdict(set)
-        for value, mask in set(zip(data.clips[field].tolist(), data.clips["splits"].tolist(), strict=True)):
-            for bit, split in enumerate(data.splits):
-                if value and mask >> bit & 1:
-                    sides[value, numbering(split)].add(split)
-        for (value, _), splits in sorted(sides.items()):
-            if len({held_out(split) for split in splits}) > 1:
-                yield f"{field} {value!r} is in {' and '.join(sorted(splits))}: scores on such a split mean nothing; part the data again."
-
-
-def _same_content(data):
-    """The same clip under two names, on both sides: found by equal checksums, told by equal pixels."""
-    from egokeras.data.segments import held_out, numbering
-
-    alike = collections.defaultdict(list)
-    for row, (checksum, mask) in enumerate(zip(data.clips["checksum"].tolist(), data.clips["splits"].tolist(), strict=True)):
-        alike[checksum].append((row, mask))
-    for clips in alike.values():
-        first: dict = {}  # row of a numbering and side
-        for row, mask in clips if len(clips) > 1 else ():
-            for bit, split in enumerate(data.splits):
-                if mask >> bit & 1:
-                    first.setdefault((numbering(split), held_out(split)), (row, split))
-        for (number, side), (row, split) in first.items():
-            other, another = first.get((number, True), (row, split))
-            if not side and row != other and (data.read([row]) == data.read([other])).all():
-                names = f"{str(data.clips['uid'][row])!r} and {str(data.clips['uid'][other])!r}"
-                yield f"clips {names} have the same content, in {split} and {another}: a score on it means nothing; leave one out."

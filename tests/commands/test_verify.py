@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from egokeras import cli
-from egokeras.commands import verify as verification
-from egokeras.data import shards
+from egokeras.data import shard_checks, shards
 from egokeras.data.joined import open_sets
 from egokeras.data.shards import Shards, ShardWriter
 from egokeras.files import sha256, write_json
@@ -147,14 +146,14 @@ def test_two_checksums_that_meet_by_chance_are_no_leak(tmp_path, capsys, monkeyp
     monkeypatch.setattr(shards, "crc32", lambda payload: 7)
     data = Shards(path)
     data.clips["checksum"] = 7
-    assert list(verification._same_content(data)) == []
+    assert list(shard_checks._same_content(data)) == []
 
 
 def test_places_that_overlap(tmp_path):
     data = Shards(write(tmp_path / "set"))
-    assert list(verification._table(data.path, data)) == []
+    assert list(shard_checks._table(data)) == []
     data.clips["offset"][1] = 0
-    assert list(verification._table(data.path, data)) == [
+    assert list(shard_checks._table(data)) == [
         f"{data.path}: the clips of 'shard-00000.npy' overlap or leave a gap; make the shards again."
     ]
 
