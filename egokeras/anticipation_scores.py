@@ -5,9 +5,6 @@ The times are those of `egokeras.protocol.ANTICIPATION`, 2 s to 0.25 s before th
 recall over all, unseen and tail clips is also that of the EPIC-KITCHENS-100 challenge, https://arxiv.org/abs/2006.13256.
 """
 
-import dataclasses
-from collections.abc import Mapping
-
 import numpy as np
 
 from egokeras.protocol import ANTICIPATION
@@ -17,28 +14,6 @@ ONE_SECOND = ANTICIPATION.index(1.0)  # the time that challenges judge
 K = 5
 MANY_SHOT = 100  # a class with more training clips is many-shot
 LEAST = np.finfo(np.float64).tiny  # probability of a verb or noun that no action has: its logarithm stays finite
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Head:
-    """The clips of a head that have a label, and where the label stands in several rankings.
-
-    Attributes:
-        rows: which of the evaluated clips they are, (clips,).
-        labels: (clips,).
-        classes: how many classes there are.
-        places: name of a ranking (`model`, `majority`, `markov`) to a `Place` of (clips, times); (clips, 1) if it never changes.
-    """
-
-    rows: np.ndarray
-    labels: np.ndarray
-    classes: int
-    places: Mapping[str, Place]
-
-    def of(self, mask):
-        """The head for some of its clips, `mask` (clips,)."""
-        places = {name: found.of(mask) for name, found in self.places.items()}
-        return dataclasses.replace(self, rows=self.rows[mask], labels=self.labels[mask], places=places)
 
 
 def log_marginal(logits, ids, classes):
@@ -155,7 +130,7 @@ def summary(heads, videos, subsets, many):
     """What `metrics.json` says about anticipation, in percent and seconds; lists go by the times, single numbers hold at all of them.
 
     Args:
-        heads: name to `Head`.
+        heads: name to `egokeras.scores.Head`.
         videos: (clips,) of all evaluated clips.
         subsets: name (`unseen`, `tail`) to masks (clips,) by head.
         many: name (`many_shot`, `many_shot_either`) to masks (classes,) by head.

@@ -16,7 +16,7 @@ from egokeras.errors import InputError
 from egokeras.files import atomic, write_json
 from egokeras.inference import pairs, predict_logits, predict_over_time
 from egokeras.markov import markov_place
-from egokeras.scores import KS, Place, action_place, bounds, interval, majority_place, pair, place, tail_classes, wilson
+from egokeras.scores import KS, Head, Place, action_place, bounds, interval, majority_place, pair, place, tail_classes, wilson
 
 DECIMALS = 4
 
@@ -32,16 +32,6 @@ class Training:
 
     labels: Mapping[str, np.ndarray]
     groups: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Head:
-    """Places of the labelled clips of one head, and of the majority baseline on the same clips."""
-
-    rows: np.ndarray
-    classes: int
-    place: Place
-    majority: Place | None
 
 
 def evaluate(model, shards, split="validation", train_split="train", batch_size=16):
@@ -112,7 +102,7 @@ def _over_time(shards, places, chosen, scored):
             rankings["markov"] = markov_place(shards.clips, whole, rows[judged], counted, classes, moment)
             rankings["majority"] = Place(*(array[:, None] for array in majority_place(known[head], labels[judged], classes)))
         if len(judged):
-            heads[head] = anticipation.Head(rows=judged, labels=labels[judged], classes=classes, places=rankings)
+            heads[head] = Head(rows=judged, labels=labels[judged], classes=classes, places=rankings)
     sizes = {head: len(names) for head, names in shards.classes.items()}
     many = anticipation.many_shot_masks({head: known[head] for head in heads if head in known}, pairs(shards), sizes)
     summary = anticipation.summary(heads, predictions["video"], _subsets(heads, *scored), many)
@@ -176,23 +166,22 @@ def _heads(predictions, training):
 def _head(logits, labels, train_labels):
     rows = np.flatnonzero(labels >= 0)
     known, classes = train_labels[train_labels >= 0], logits.shape[1]
-    majority = majority_place(known, labels[rows], classes) if len(known) else None
-    return _Head(rows=rows, classes=classes, place=place(logits[rows], labels[rows]), majority=majority)
+    return _ranked(rows, labels[rows], place(logits[rows], labels[rows]), known, classes)
 
 
 def _action(logits, labels, train):
-    nouns = logits["noun"].shape[1]
+    verbs, nouns = logits["verb"].shape[1], logits["noun"].shape[1]
     rows = np.flatnonzero((labels["verb"] >= 0) & (labels["noun"] >= 0))
     verb, noun = labels["verb"][rows], labels["noun"][rows]
     known = (train["verb"] >= 0) & (train["noun"] >= 0)
-    classes = logits["verb"].shape[1] * nouns
-    train_pairs = pair(train["verb"][known], train["noun"][known], nouns)
-    return _Head(
-        rows=rows,
-        classes=classes,
-        place=action_place(logits["verb"][rows], logits["noun"][rows], verb, noun),
-        majority=majority_place(train_pairs, pair(verb, noun, nouns), classes) if len(train_pairs) else None,
-    )
+    found = action_place(logits["verb"][rows], logits["noun"][rows], verb, noun)
+    return _ranked(rows, pair(verb, noun, nouns), found, pair(train["verb"][known], train["noun"][known], nouns), verbs * nouns)
+
+
+def _ranked(rows, labels, found, train_labels, classes):
+    """The `Head` of clips that the model has placed at `found`, beside the majority where there is one."""
+    majority = {"majority": majority_place(train_labels, labels, classes)} if len(train_labels) else {}
+    return Head(rows=rows, labels=labels, classes=classes, places={"model": found, **majority})
 
 
 def _tail(predictions, training):
@@ -206,18 +195,15 @@ def _tail(predictions, training):
 
 def _results(heads, masks, videos):
     """Scores of every head on the clips of its mask; heads without such clips are left out."""
-    chosen = {name: masks[name][head.rows] for name, head in heads.items() if name in masks}
-    return {name: _result(heads[name], mask, videos[heads[name].rows[mask]]) for name, mask in chosen.items() if mask.any()}
+    chosen = {name: head.of(masks[name][head.rows]) for name, head in heads.items() if name in masks}
+    return {name: _result(head, videos[head.rows]) for name, head in chosen.items() if len(head.rows)}
 
 
-def _result(head, mask, videos):
-    found = head.place.of(mask)
-    low, high = bounds(found.hits(1), videos)
-    result = {"clips": int(mask.sum()), **_tops(found), "low": round(low, DECIMALS), "high": round(high, DECIMALS)}
-    result["chance"] = {f"top{k}": round(min(100.0, 100 * k / head.classes), DECIMALS) for k in KS}
-    if head.majority:
-        result["majority"] = _tops(head.majority.of(mask))
-    return result
+def _result(head, videos):
+    low, high = bounds(head.places["model"].hits(1), videos)
+    found = {name: _tops(places) for name, places in head.places.items()}
+    result = {"clips": len(head.rows), **found.pop("model"), "low": round(low, DECIMALS), "high": round(high, DECIMALS)}
+    return {**result, "chance": {f"top{k}": round(min(100.0, 100 * k / head.classes), DECIMALS) for k in KS}, **found}
 
 
 def _tops(found):

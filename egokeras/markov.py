@@ -6,12 +6,11 @@ behind it, and one with them that does not beat it has learnt no more than which
 
 import numpy as np
 
+from egokeras.data.observations import microseconds
 from egokeras.protocol import ANTICIPATION
 from egokeras.scores import Place, place
 
-LATEST = 1e8  # seconds; later, such as the stop of a segment without one, is never
 UNSEEN = -2  # before an action of which the predecessor may not be counted
-SECOND = 1_000_000  # microseconds; whole numbers, so that what is known does not hang on the last digit of a float
 
 
 def markov_place(clips, labels, rows, train_rows, classes, known="start"):
@@ -68,10 +67,10 @@ def last_known(clips, known="start", times=ANTICIPATION):
         known: `start` or `stop`, the moment at which an action becomes known; one without a stop never is by its stop.
         times: seconds before the start.
     """
-    now, since = _whole(clips["start"]), _whole(clips[known])
+    now, since = microseconds(clips["start"]), microseconds(clips[known])
     found = np.full((len(clips), len(times)), -1, np.int64)
     for rows in _by_video(clips["video"], since, now):
-        number = np.searchsorted(since[rows], now[rows][:, None] - _whole(times), side="right")
+        number = np.searchsorted(since[rows], now[rows][:, None] - microseconds(times), side="right")
         found[rows] = np.where(number > 0, rows[number - 1], -1)
     return found
 
@@ -89,7 +88,3 @@ def _by_video(videos, first, second):
     names, video = np.unique(videos, return_inverse=True)
     order = np.lexsort((second, first, video))
     return np.split(order, np.searchsorted(video[order], np.arange(1, len(names))))
-
-
-def _whole(seconds):
-    return np.rint(np.clip(seconds, 0, LATEST) * SECOND).astype(np.int64)

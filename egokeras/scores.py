@@ -4,8 +4,10 @@ A tie is split fairly: a label that shares places 1 to 4 with three other classe
 constant logits score exactly chance, and the int8 outputs of a phone (256 values for 300 nouns) are not favoured or punished.
 """
 
+import dataclasses
 import math
 import typing
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -36,6 +38,29 @@ class Place(typing.NamedTuple):
     def of(self, mask):
         """The places of some of the clips."""
         return Place(self.above[mask], self.tied[mask])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Head:
+    """The clips of a head that have a label, and where the label stands in several rankings.
+
+    Attributes:
+        rows: which of the evaluated clips they are, (clips,).
+        labels: (clips,).
+        classes: how many classes there are.
+        places: name of a ranking (`model`, `majority`, `markov`) to a `Place` of (clips,); of anticipation, (clips, times), or (clips, 1)
+            if it never changes.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    classes: int
+    places: Mapping[str, Place]
+
+    def of(self, mask):
+        """The head for some of its clips, `mask` (clips,)."""
+        places = {name: found.of(mask) for name, found in self.places.items()}
+        return dataclasses.replace(self, rows=self.rows[mask], labels=self.labels[mask], places=places)
 
 
 def softmax(logits):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from egokeras import anticipation_scores as anticipation
 from egokeras import scores
 from egokeras.protocol import ANTICIPATION
-from egokeras.scores import Place
+from egokeras.scores import Head, Place
 
 ACTIONS = np.array([(0, 0), (0, 1), (1, 0), (1, 2), (2, 2)])
 SIZES = {"verb": 4, "noun": 3}  # verb 3 has no action
@@ -185,7 +185,7 @@ def heads():
     labels = rng.integers(3, size=10)
     model = anticipation.places_over_time(rng.normal(size=(10, 8, 30)).astype("float32"), labels)
     rankings = {"model": model, "majority": Place(*(array[:, None] for array in scores.majority_place(np.array([2, 2, 1]), labels, 30)))}
-    return {"verb": anticipation.Head(rows=np.arange(1, 11), labels=labels, classes=30, places=rankings)}
+    return {"verb": Head(rows=np.arange(1, 11), labels=labels, classes=30, places=rankings)}
 
 
 def test_summary_says_lists_over_time_and_single_numbers(heads):

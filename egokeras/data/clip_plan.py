@@ -8,7 +8,7 @@ import pathlib
 import statistics
 
 from egokeras.data import frame_files, frame_rates, segments, shards, staging, video_files
-from egokeras.data.segments import Annotations, held_out
+from egokeras.data.segments import Annotations, held_out, listed
 from egokeras.data.staging import Item
 from egokeras.errors import InputError
 from egokeras.files import sha256
@@ -155,8 +155,3 @@ def _room(judged, videos, durations):
         if segment.video in ends:
             ends[segment.video] = max(ends[segment.video], segment.stop or 0.0)
     return sum(max(WINDOWS_OF_A_CLIP, int(2 * end / typical)) for end in ends.values())
-
-
-def listed(names):
-    """The first few names, and how many more there are."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

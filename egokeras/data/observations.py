@@ -9,6 +9,8 @@ import numpy as np
 
 from egokeras.protocol import OBSERVATIONS, STEP
 
+SECOND = 1_000_000  # microseconds
+LATEST = 1e8  # seconds; later, such as the stop of a segment without one, is never
 RATE = 30.0  # frames per second of RU-LSTM's lists and features
 
 
@@ -42,3 +44,8 @@ def discarded(starts):
     The same for every modality, whatever the rate of its features.
     """
     return ~frames(starts)[1]
+
+
+def microseconds(seconds):
+    """Whole numbers, int64, so that what is known at a time does not hang on the last digit of a float."""
+    return np.rint(np.clip(seconds, 0, LATEST) * SECOND).astype(np.int64)

@@ -5,28 +5,26 @@ equal bytes.
 """
 
 import contextlib
-import csv
 import hashlib
 import json
 import pathlib
 import re
 import shutil
 import sys
-import typing
 
 import numpy as np
 from zlib_ng.zlib_ng import crc32
 
 from egokeras.data import observations, readers, shards
-from egokeras.data.segments import DISCARDED, held_out, with_actions
+from egokeras.data.segment_shards import QUARANTINE, contents, is_complete, splits_of, table, write_quarantine
+from egokeras.data.segments import DISCARDED, listed, with_actions
 from egokeras.data.shards import Shards, ShardWriter
 from egokeras.errors import InputError
-from egokeras.files import TEMPORARY, atomic, full_disk_said, locked, sha256
+from egokeras.files import TEMPORARY, full_disk_said, locked, sha256
 from egokeras.progress import track
 from egokeras.protocol import OBSERVATIONS, STEP
 
 LOCK = ".observing"  # left by a process that was killed
-QUARANTINE = "quarantine.csv"
 OURS = re.compile(rf"shard-\d+\.npy|{re.escape(shards.TABLE)}|{re.escape(QUARANTINE)}|{TEMPORARY.pattern}", re.DOTALL)
 
 
@@ -60,9 +58,7 @@ def observe(annotations, source, out):
     with full_disk_said(out, "run the same command again"):
         out.mkdir(parents=True, exist_ok=True)
         with locked(out / LOCK, f"another `observe` is at work in {out}; waiting for it to end"):
-            if (out / shards.INDEX).exists():
-                if Shards(out).index.get("plan") != digest:
-                    raise InputError(f"{out} holds shards of other annotations, sources or settings; choose another folder or delete it.")
+            if is_complete(out, digest, "annotations, sources"):
                 print(f"{out} is complete already; nothing to do", file=sys.stderr, flush=True)
             else:
                 _fill(annotations, source, out, used, {"observations": about, "plan": digest})
@@ -118,11 +114,9 @@ def _write(annotations, source, out, used, about):
                 f"none of {count} segments can be observed: {next(iter(failed.values()))}; check that features and annotations fit."
             )
         _write_quarantine(annotations.segments, failed, out)
-        splits = sorted({split for segment in annotations.segments for split in segment.splits}, key=lambda split: (held_out(split), split))
-        splits += [DISCARDED] * (not used.all())
+        splits = splits_of(annotations.segments) + [DISCARDED] * (not used.all())
         rows = np.setdiff1d(np.arange(count), list(failed))
-        table = _table(annotations, rows, placed, used, splits)
-        writer.finish(table, _about(annotations, source, splits, failed, out) | about)
+        writer.finish(_table(annotations, rows, placed, used, splits), _about(annotations, source, splits, failed, out) | about)
 
 
 def _check_room(need, out):
@@ -135,34 +129,18 @@ def _write_quarantine(segments, failed, out):
     lost = sorted({segments[row].video for row in failed})
     if failed:
         what = f"{len(failed)} segments of {len(lost)} videos cannot be observed and go to quarantine"
-        print(f"{what}: {_listed(lost)}", file=sys.stderr, flush=True)
-    with atomic(out / QUARANTINE, "w") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(("uid", "video", "reason"))
-        rows.writerows((segments[row].uid, segments[row].video, reason) for row, reason in sorted(failed.items()))
-
-
-def _listed(names):
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        print(f"{what}: {listed(lost)}", file=sys.stderr, flush=True)
+    write_quarantine(out, [(segments[row], reason) for row, reason in sorted(failed.items())])
 
 
 def _table(annotations, rows, placed, used, splits):
     """`clips.npy`: a record for each of `rows`."""
-    spaces = {space: {name: number for number, name in enumerate(names)} for space, names in annotations.classes.items()}
     kept = [annotations.segments[row] for row in rows.tolist()]
-    uid, video, group = (max(len(getattr(segment, field)) for segment in kept) for field in ("uid", "video", "group"))
-    table: typing.Any = np.zeros(len(rows), shards.table_dtype(uid, video, group, spaces))
-    for field in ("uid", "video", "group", "start"):
-        table[field] = [getattr(segment, field) for segment in kept]
-    table["stop"] = [np.inf if segment.stop is None else segment.stop for segment in kept]
-    for number, field in enumerate(("shard", "offset", "size", "checksum")):
-        table[field] = placed[rows, number]
-    bits = {split: 1 << bit for bit, split in enumerate(splits)}
-    masks = [sum(bits[split] for split in segment.splits) for segment in kept]
-    table["splits"] = np.where(used[rows], masks, np.bitwise_or(masks, bits.get(DISCARDED, 0)))
-    for space, ids in spaces.items():
-        table[f"label_{space}"] = [ids.get(segment.labels.get(space), shards.NO_LABEL) for segment in kept]
-    return table
+    spans = [(segment.start, np.inf if segment.stop is None else segment.stop) for segment in kept]
+    found = table(kept, annotations.classes, splits, spans, placed[rows])
+    if DISCARDED in splits:
+        found["splits"][~used[rows]] |= 1 << splits.index(DISCARDED)
+    return found
 
 
 def _about(annotations, source, splits, failed, out):
@@ -184,15 +162,4 @@ def _about(annotations, source, splits, failed, out):
 
 def _summary(out):
     data = Shards(out)
-    with open(out / QUARANTINE, newline="", encoding="utf-8") as file:
-        lost = list(csv.DictReader(file))
-    return {
-        "path": str(out),
-        "modality": data.modality,
-        "shape": list(data.shape),
-        "segments": len(data),
-        "splits": {split: len(data.rows(split)) for split in data.splits},
-        "quarantined": len(lost),
-        "videos_quarantined": len({row["video"] for row in lost}),
-        "bytes": sum(shard["bytes"] for shard in data.index["shards"]),
-    }
+    return {"path": str(out), "modality": data.modality, "shape": list(data.shape), "segments": len(data), **contents(data)}

@@ -5,14 +5,13 @@ import hashlib
 
 import numpy as np
 
+from egokeras.data.observations import SECOND, microseconds
 from egokeras.data.segments import held_out
 from egokeras.errors import InputError
 from egokeras.protocol import STEP
 
 MOMENTS = ("start", "stop")
-SECOND = 1_000_000  # microseconds; whole numbers, so that what is known does not hang on the last digit of a float
 HUNDREDTH = SECOND // 100
-LATEST = 1e8  # seconds
 MOST = np.iinfo(np.int16).max
 
 
@@ -88,7 +87,7 @@ def visible(videos, starts, moments, verbs, nouns, past):
         verbs, nouns: (segments,) ids; an action of which one is -1 is never seen.
         past: how many.
     """
-    now, since = _whole(starts), _whole(moments)
+    now, since = microseconds(starts), microseconds(moments)
     span = max(now.max(initial=0), since.max(initial=0)) + 1
     first, key = videos * span, videos * span + since
     rows = np.flatnonzero((verbs >= 0) & (nouns >= 0))
@@ -102,10 +101,6 @@ def visible(videos, starts, moments, verbs, nouns, past):
     seen = rows[np.where(there, place, 0)]
     age = np.minimum((now[:, None] - since[seen]) // HUNDREDTH, MOST)
     return np.where(there[:, :, None], np.stack([verbs[seen] + 1, nouns[seen] + 1, age], axis=-1), 0).astype(np.int16)
-
-
-def _whole(seconds):
-    return np.rint(np.clip(seconds, 0, LATEST) * SECOND).astype(np.int64)
 
 
 def recognised(annotations, errors=0.0, seed=0):

@@ -7,7 +7,6 @@ more, clip by clip: what was an accident leaves no trace, and a clip that does i
 
 import concurrent.futures
 import contextlib
-import csv
 import dataclasses
 import functools
 import json
@@ -21,7 +20,8 @@ from zlib_ng.zlib_ng import crc32
 
 from egokeras.data import clip_plan, forecast, shards, staging, worker_pool
 from egokeras.data.forecast import AHEAD
-from egokeras.data.segments import held_out
+from egokeras.data.segment_shards import QUARANTINE, contents, is_complete, splits_of, table, write_quarantine
+from egokeras.data.segments import held_out, listed
 from egokeras.data.shards import Shards, ShardWriter
 from egokeras.data.staging import Preparation, Staged
 from egokeras.errors import InputError
@@ -34,7 +34,6 @@ WORK = ".work"
 LOCK = ".lock"
 PLAN = "plan.json"
 JOURNAL = "journal.jsonl"
-QUARANTINE = "quarantine.csv"
 NOT_FOUND = "video not found"
 GO_ON = "run the same command again to go on"
 
@@ -58,12 +57,12 @@ def prepare(annotations, videos, out, settings=None):
     out = pathlib.Path(out)
     plan = clip_plan.make_plan(annotations, pathlib.Path(videos), settings)
     if plan.missing:
-        _say(f"{len(plan.missing)} videos are not in {videos} and go to quarantine: {clip_plan.listed(plan.missing)}")
+        _say(f"{len(plan.missing)} videos are not in {videos} and go to quarantine: {listed(plan.missing)}")
     with full_disk_said(out, GO_ON):
         _check_folder(out)
         out.mkdir(parents=True, exist_ok=True)
         with locked(out / LOCK, f"another `prepare` is at work in {out}; waiting for it to end"):
-            if _is_complete(out, plan):
+            if is_complete(out, plan.digest, "annotations, videos"):
                 _say(f"{out} is complete already; nothing to do")
             else:
                 _run(plan, settings, out, _open_work(out, plan))
@@ -73,15 +72,6 @@ def prepare(annotations, videos, out, settings=None):
 
 def _say(text):
     print(text, file=sys.stderr, flush=True)
-
-
-def _is_complete(out, plan):
-    """Whether `out` holds what the plan would make."""
-    if not (out / shards.INDEX).exists():
-        return False
-    if Shards(out).index.get("plan") != plan.digest:
-        raise InputError(f"{out} holds shards of other annotations, videos or settings; choose another folder or delete it.")
-    return True
 
 
 def _check_folder(out):
@@ -254,14 +244,11 @@ def _finish(plan, settings, packer, writer, out):
         shutil.rmtree(out / WORK, ignore_errors=True)
         first = plan.clips[failed[0][0]].segment.uid
         raise InputError(f"{out}: none of {len(failed)} clips could be made; the first, {first!r}: {failed[0][1]}; check the videos.")
-    with atomic(out / QUARANTINE, "w") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(("uid", "video", "reason"))
-        rows.writerows((plan.clips[clip].segment.uid, plan.clips[clip].segment.video, reason) for clip, reason in failed)
-    splits = sorted({split for clip in plan.clips for split in clip.segment.splits}, key=lambda split: (held_out(split), split))
-    table = _table(plan, packer.placed, splits)
+    write_quarantine(out, [(plan.clips[clip].segment, reason) for clip, reason in failed])
+    splits = splits_of(clip.segment for clip in plan.clips)
+    clips = _table(plan, packer.placed, splits)
     training = sum(1 << bit for bit, split in enumerate(splits) if not held_out(split))
-    lengths = (table["stop"] - table["start"])[table["splits"] & training > 0]
+    lengths = (clips["stop"] - clips["start"])[clips["splits"] & training > 0]
     about = {
         "modality": "rgb",
         "channels": settings.channels,
@@ -275,11 +262,11 @@ def _finish(plan, settings, packer, writer, out):
         "quarantined": len(failed),
         "quarantine_sha256": sha256(out / QUARANTINE),
         "sources": list(plan.sources),
-        "clip_seconds": round(statistics.median(lengths.tolist() or (table["stop"] - table["start"]).tolist()), 3),
+        "clip_seconds": round(statistics.median(lengths.tolist() or (clips["stop"] - clips["start"]).tolist()), 3),
         "plan": plan.digest,
         **({"flow": dataclasses.asdict(settings.flow)} if settings.flow else {}),
     }
-    writer.finish(table, about)
+    writer.finish(clips, about)
 
 
 def _failed(plan, packer):
@@ -294,28 +281,12 @@ def _failed(plan, packer):
 
 def _table(plan, placed, splits):
     """`clips.npy`: a record per clip, in the order of the plan."""
-    spaces = {space: {name: number for number, name in enumerate(names)} for space, names in plan.annotations.classes.items()}
-    kept = [plan.clips[clip].segment for clip in sorted(placed)]
-    uid, video, group = (max(len(getattr(segment, field)) for segment in kept) for field in ("uid", "video", "group"))
-    table = np.zeros(len(kept), shards.table_dtype(uid, video, group, spaces))
-    for row, (segment, clip) in enumerate(zip(kept, sorted(placed), strict=True)):
-        staged, place = placed[clip]
-        mask = sum(1 << splits.index(split) for split in segment.splits)
-        labels = [ids.get(segment.labels.get(space), shards.NO_LABEL) for space, ids in spaces.items()]
-        table[row] = (segment.uid, segment.video, segment.group, staged.start, staged.stop, *place, staged.checksum, mask, *labels)
-    return table
+    kept = sorted(placed)
+    spans = [(staged.start, staged.stop) for staged, _ in map(placed.get, kept)]
+    places = [(*place, staged.checksum) for staged, place in map(placed.get, kept)]
+    return table([plan.clips[clip].segment for clip in kept], plan.annotations.classes, splits, spans, places)
 
 
 def _summary(out):
     data = Shards(out)
-    with open(out / QUARANTINE, newline="", encoding="utf-8") as file:
-        lost = list(csv.DictReader(file))
-    return {
-        "path": str(out),
-        "clips": len(data),
-        "splits": {split: len(data.rows(split)) for split in data.splits},
-        "quarantined": len(lost),
-        "videos_quarantined": len({row["video"] for row in lost}),
-        "shards": len(data.index["shards"]),
-        "bytes": sum(shard["bytes"] for shard in data.index["shards"]),
-    }
+    return {"path": str(out), "clips": len(data), **contents(data), "shards": len(data.index["shards"])}

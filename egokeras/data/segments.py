@@ -153,6 +153,11 @@ def names_of(video):
     return tuple(dict.fromkeys((video, pathlib.PurePosixPath(video).with_suffix("").as_posix())))
 
 
+def listed(names):
+    """The first few names, and how many more there are."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 def is_inside(video):
     """Whether a video's path stays below the video folder: relative, plain parts with `/` between them, writable as UTF-8."""
     plain = all(part not in ("", ".", "..") for part in video.split("/"))

@@ -1,7 +1,8 @@
 """The list of past actions as a sequence: what each was, the gaps between them, and which of them are known at an anticipation time.
 
 `labels` is `(batch, past, 3)` integers, oldest first and right-aligned, zeros where there is none: verb id + 1, noun id + 1, and the
-age, hundredths of a second from the moment when the action became known to the start of the one to be anticipated.
+age, hundredths of a second from the moment when the action became known to the start of the one to be anticipated. What is known at every
+observation, as RU-LSTM reads it, is in `past_actions`.
 """
 
 import keras

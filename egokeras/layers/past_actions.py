@@ -1,4 +1,7 @@
-"""The actions before as a modality: what is known of them at each observation, and not a moment earlier."""
+"""The actions before as a modality: what is known of them at each observation, and not a moment earlier.
+
+For RU-LSTM, which reads them beside other modalities; a model that reads their list as a sequence has `action_history`.
+"""
 
 import keras
 import numpy as np
