@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if "PYTEST_XDIST_WORKER" in os.environ:  # the other workers have the other cores
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 ROOT = pathlib.Path(__file__).parent.parent
 
