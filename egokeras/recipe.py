@@ -38,7 +38,8 @@ class Data:
 
     Attributes:
         shards: folder that `egokeras prepare` or `egokeras observe` made; several of the latter, with commas between them, are joined.
-        train, validation: names of the splits.
+        train, validation: names of the splits that training learns from and looks at.
+        test: the split that judges the trained model; empty is the one that training looks at.
         heads: label spaces to learn; empty is `verb` and `noun` where the data has them and is no observation set, else `action`.
         classes: sizes of the label spaces, for `describe` without data; data that has other sizes is refused.
         videos: a text file with one video name per line, or a csv with a column `video_id`: only clips of these videos are used.
@@ -53,6 +54,7 @@ class Data:
     shards: str = ""
     train: str = "train"
     validation: str = "validation"
+    test: str = ""
     heads: tuple[str, ...] = ()
     classes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     videos: str = ""
@@ -70,15 +72,22 @@ class Data:
         """Rows of `shards` to train on, and rows to validate on (see `selection.split_rows`)."""
         return split_rows(shards, train=self.train, validation=self.validation, videos=self.videos, hold_out=self.hold_out)
 
+    def judged(self, shards):
+        """Rows of `shards` to train on, and rows to judge the trained model by."""
+        train, held_out = self.rows(shards)
+        return train, shards.rows(self.test) if self.test else held_out
+
     @property
     def held_out(self):
-        """What to call the clips that are validated on."""
+        """What to call the clips that judge."""
+        if self.test:
+            return self.test
         return f"{self.hold_out:.0%} of {self.train}" if self.hold_out else self.validation
 
     @classmethod
     def of_run(cls, record):
         """What the `recipe.json` of a run says about which clips were trained on, and how they were cut."""
-        fields = ("shards", "train", "validation", "videos", "hold_out")
+        fields = ("shards", "train", "validation", "test", "videos", "hold_out")
         known = {name: record["data"][name] for name in fields if name in record["data"]}
         crop = record["data"].get("crop")
         return cls(**known, crop=crop and Crop(frames=crop["frames"], size=crop["size"], sides=tuple(crop["sides"])))

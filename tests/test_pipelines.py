@@ -10,13 +10,16 @@ import egokeras
 from egokeras import cli, train
 from egokeras import recipe as recipes
 from egokeras.data.joined import open_sets
+from egokeras.errors import InputError
 
 FOLDER = pathlib.Path(__file__).parent.parent / "pipelines"
 
 
 def shrunk(stages, shards, tmp_path):
     small = [f"data.shards={shards.path}", "model.frames=None", "model.size=None", "epochs=1", "batch_size=4", "folds=0", "data.classes={}"]
-    if hasattr(stages[-1].model.backbone, "alpha"):
+    if stages[-1].data.crop:
+        small += ["model.width=2", "data.crop.frames=4", "data.crop.size=32", "monitor=val_verb_top1"]
+    elif hasattr(stages[-1].model.backbone, "alpha"):
         small += ["model.backbone.weights=None", "model.backbone.alpha=0.35"]
     for change in small:
         stages = recipes.override(stages, change)
@@ -38,16 +41,21 @@ def anticipates(path):
     return path.stem.startswith("anticipation")
 
 
+OWN = {path.stem: ["dataset=own"] for path in FOLDER.glob("*.py") if "dataset:" in path.read_text()}  # recipes of official datasets
+
+
 RECIPES = sorted(FOLDER.rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", [path for path in RECIPES if not anticipates(path)], ids=lambda path: path.stem)
 def test_recipe_trains(path, epic_noise, tmp_path):
-    (stage,) = shrunk(recipes.load(path), epic_noise, tmp_path)
-    model = train.fit(stage, tmp_path, quiet=True)
-    heads = json.loads((tmp_path / "classes.json").read_text())
+    for stage in shrunk(recipes.load(path, OWN.get(path.stem, [])), epic_noise, tmp_path):
+        run_dir = tmp_path / stage.name
+        run_dir.mkdir()
+        model = train.fit(stage, run_dir, quiet=True)
+    heads = json.loads((run_dir / "classes.json").read_text())
     assert set(heads) == set(stage.data.heads or ("verb", "noun"))
-    outputs = egokeras.load_model(tmp_path / "model.keras")({"rgb": epic_noise.read(np.arange(2))})
+    outputs = egokeras.load_model(run_dir / "model.keras")({"rgb": stage.data.open().read(np.arange(2))})
     assert all(outputs[head].shape == (2, len(names)) and np.isfinite(outputs[head]).all() for head, names in heads.items())
     assert model.name
 
@@ -67,7 +75,7 @@ def test_anticipation_recipe_trains_all_its_stages(path, windows, tmp_path):
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipe_is_described_without_data(path, capsys):
-    changes = ["model.units=4"] if anticipates(path) else ["model.size=128"]
+    changes = ["model.units=4"] if anticipates(path) else ["model.width=4"] if path.stem in OWN else ["model.size=128"]
     assert cli.main(["describe", str(path), *changes, "--json"]) == 0
     for facts in json.loads(capsys.readouterr().out):
         sizes = [size for name, (*_, size) in facts["outputs"].items() if name != "features"]
@@ -85,6 +93,24 @@ def test_table1_settings_are_overrides(epic_noise, tmp_path):
     assert model.output["verb_category"].shape == (None, 13) and "verb" not in model.output
     trained, held_out = stages[0].data.rows(epic_noise)
     assert len(trained) + len(held_out) == 6 and len(held_out) in (1, 2)
+
+
+@pytest.mark.parametrize("name", sorted(OWN))
+def test_published_3d_recipes_have_the_papers_settings(name):
+    """METHODS 2.5 to 2.7."""
+    for dataset, classes in (("ucf101", 101), ("hmdb51", 51), ("kinetics400", 400)):
+        for stage in recipes.load(name, [f"dataset={dataset}"]):
+            optim, data = stage.optim, stage.data
+            assert (optim.optimizer, optim.learning_rate, optim.momentum, optim.l2) == ("sgd", 0.01, 0.9, 5e-4)
+            assert (optim.schedule.factor, optim.schedule.patience, stage.epochs, stage.batch_size) == (0.1, 10, 200, 32)
+            assert (data.crop.frames, data.crop.size, data.classes) == (16, 112, {"action": classes}) and data.hold_out
+            assert data.test == ("validation" if dataset == "kinetics400" else "test1") and stage.monitor == "val_action_top1"
+            assert (data.augment is None) == (name == "r3d_baseline")
+    published = {"r3d_baseline": 46.5, "r3d_augmented": 55.6, "kd_r50_r18": 61.4, "self_kd": 66.7, "skd_srl": 69.8}
+    assert recipes.load(name)[-1].published == {"action_top1": published[name]}
+    assert [stage.model.width for stage in recipes.load(name, ["small=true"])] == [16] * (1 + (name == "kd_r50_r18"))
+    with pytest.raises(InputError, match="dataset is 'ufc101', split 1; give ucf101, hmdb51, kinetics400 or own"):
+        recipes.load(name, ["dataset=ufc101"])
 
 
 def test_published_recipes_have_the_reports_settings():

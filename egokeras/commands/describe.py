@@ -50,7 +50,7 @@ def _facts(stage):
     model = stage.model
     if hasattr(getattr(model, "backbone", None), "weights"):
         model = dataclasses.replace(model, backbone=dataclasses.replace(model.backbone, weights=None))
-    shapes, assumed = (shards.modalities, []) if shards else _expected_shapes(model)
+    shapes, assumed = (shards.modalities, []) if shards else _expected_shapes(model, stage.data.crop)
     built = students.build(model, classes, shapes)
     parts = {part.name: _parameters(part) for part in built.layers if isinstance(part, keras.Model)}
     assumed += [] if shards else [f"{count} classes of {head}" for head, count in classes.items() if head not in stage.data.classes]
@@ -70,15 +70,16 @@ def _expected_classes(stage):
     return {head: classes.get(head, 10) for head in heads or classes} or {"action": 10}
 
 
-def _expected_shapes(model):
+def _expected_shapes(model, crop):
     """Modality to the shape of a clip where there is no data, and what only the data can tell and was assumed."""
     if hasattr(model, "modalities"):
         shapes = {modality: SHAPES.get(modality, FEATURES) for modality in model.modalities or ("rgb_features",)}
         return shapes, [f"{modality} of {' x '.join(map(str, shape))}" for modality, shape in shapes.items()]
     if not hasattr(model, "frames"):
         return {"labels": SHAPES["labels"]}, [f"labels of {' x '.join(map(str, SHAPES['labels']))}"]
-    frames, size = model.frames or 20, model.size or 224
-    return {"rgb": (frames, size, size, 3)}, [f"{frames} frames"] * (model.frames is None) + [f"{size} px"] * (model.size is None)
+    known = {name: getattr(model, name) or getattr(crop, name, None) for name in ("frames", "size")}
+    frames, size = known["frames"] or 20, known["size"] or 224
+    return {"rgb": (frames, size, size, 3)}, [f"{frames} frames"] * (not known["frames"]) + [f"{size} px"] * (not known["size"])
 
 
 def _parameters(part):

@@ -58,13 +58,14 @@ def run(args):
     shards.check_fits(model, read_json(folder / "classes.json"))
     train_rows, rows = _rows(data, shards, args.split, own)
     metrics, predictions = evaluate_rows(model, shards, rows, train_rows, args.batch_size, args.clips)
-    metrics = {"split": args.split or (data.held_out if own else data.validation), **metrics}
+    metrics = {"split": args.split or (data.held_out if own else data.test or data.validation), **metrics}
     if own and args.clips == 1:
         _keep(folder, metrics, predictions, replace=args.split is None)
     _say(args, metrics)
     if args.submission:
         part = own and not args.split and (data.videos or data.hold_out)
-        _submit(args, predictions, shards, shards.discarded(near=rows) if part else shards.discarded(args.split or data.validation))
+        whole = args.split or data.test or data.validation
+        _submit(args, predictions, shards, shards.discarded(near=rows) if part else shards.discarded(whole))
     if args.confusion:
         _draw(pathlib.Path(args.confusion), predictions, shards.classes, metrics.get("anticipation", {}))
 
@@ -90,9 +91,9 @@ def _mean(folders):
 def _rows(data, shards, split, own):
     """Rows that the run was trained on and rows to judge it by; other data may have no training split, then no majority."""
     if own:
-        train, held_out = data.rows(shards)
+        train, held_out = data.judged(shards)
         return train, shards.rows(split) if split else held_out
-    return shards.rows(data.train) if data.train in shards.splits else [], shards.rows(split or data.validation)
+    return shards.rows(data.train) if data.train in shards.splits else [], shards.rows(split or data.test or data.validation)
 
 
 def _check(args):

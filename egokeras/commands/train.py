@@ -257,9 +257,9 @@ def _evaluate(model, stage, folder, how):
     from egokeras.commands.evaluate import lines
 
     shards = train.open_shards(stage)
-    train_rows, held_out = stage.data.rows(shards)
+    train_rows, held_out = stage.data.judged(shards)
     if not len(held_out):
-        print(f"no clips in split {stage.data.validation!r}: nothing to score; hold some out with data.hold_out=0.2")
+        print(f"no clips in split {stage.data.test or stage.data.validation!r}: nothing to score; hold some out with data.hold_out=0.2")
         return
     metrics, predictions = evaluate.evaluate_rows(model, shards, held_out, train_rows)
     metrics = {"split": stage.data.held_out, **metrics}
