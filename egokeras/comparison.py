@@ -159,19 +159,15 @@ def _grouped(runs, notes):
 
 
 def _settings(run, shown=False):
-    """Dotted key to text of what makes a run's training, without its seed; with the stage before the key where stages differ in it.
+    """(stage, dotted key) to text of what makes a run's training, without its seed; the stage is empty where there is but one.
 
     The data count by their checksum; with `shown` their folders' names stand before it.
     """
-    stages = [dict(_stage_settings(run.stage_settings[stage], record, shown)) for stage, record in run.records.items()]
-    if len(stages) == 1:
-        return stages[0]
-    found: dict[str, str] = {}
-    for key in dict.fromkeys(key for stage in stages for key in stage):
-        values = {name: stage[key] for name, stage in zip(run.records, stages, strict=True) if key in stage}
-        alike = len(set(values.values())) == 1
-        found |= {key: next(iter(values.values()))} if alike else {f"{name}.{key}": value for name, value in values.items()}
-    return found
+    return {
+        (stage if len(run.records) > 1 else "", key): text
+        for stage, record in run.records.items()
+        for key, text in _stage_settings(run.stage_settings[stage], record, shown)
+    }
 
 
 def _stage_settings(settings, record, shown):
@@ -201,19 +197,30 @@ def row_names(rows):
     A field of an object counts only among rows that have an object of the same class there.
 
     Args:
-        rows: (name of the recipe, dotted key to text) of each.
+        rows: (name of the recipe, (stage, dotted key) to text) of each.
     """
     titles = []
     for name, settings in rows:
         peers = [other for peer, other in rows if peer == name]
-        parts = []
-        for key, value in settings.items():
-            above = [before for at, letter in enumerate(key) if letter == "." and (before := key[:at]) in settings]
-            alike = [other for other in peers if all(other.get(before) == settings[before] for before in above)]
-            if any(other.get(key, ABSENT) != value for other in alike):
-                parts.append(f"{key}={value}")
+        unlike = {place: value for place, value in settings.items() if _differs(place, settings, peers)}
+        parts = list(dict.fromkeys(_part(place, settings, unlike) for place in unlike))
         titles.append(" ".join([name, *parts] if not parts or len({peer for peer, _ in rows}) > 1 else parts))
     return titles
+
+
+def _differs(place, settings, peers):
+    """Whether a row with the same objects above the field has something else in it."""
+    stage, key = place
+    above = [(stage, key[:at]) for at, letter in enumerate(key) if letter == "." and (stage, key[:at]) in settings]
+    alike = [other for other in peers if all(other.get(before) == settings[before] for before in above)]
+    return any(other.get(place, ABSENT) != settings[place] for other in alike)
+
+
+def _part(place, settings, unlike):
+    """`key=value`, with the stage before it unless all stages have that value."""
+    stage, key = place
+    everywhere = all(unlike.get((other, field)) == unlike[place] for other, field in settings if field == key)
+    return f"{key}={unlike[place]}" if everywhere or not stage else f"{stage}.{key}={unlike[place]}"
 
 
 def _row(title, runs, baseline, names):

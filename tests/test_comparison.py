@@ -100,16 +100,26 @@ def test_rows_are_named_by_what_differs(tmp_path, seeds, make_run):
 
 
 def test_fields_of_other_classes_are_no_difference():
-    rows = [("a", {"m": "X", "m.p": "1", "q": "1"}), ("a", {"m": "Y", "m.r": "5", "q": "1"}), ("a", {"m": "Y", "m.r": "6", "q": "1"})]
+    def row(**settings):
+        return "a", {("", key.replace("_", ".")): value for key, value in settings.items()}
+
+    rows = [row(m="X", m_p="1", q="1"), row(m="Y", m_r="5", q="1"), row(m="Y", m_r="6", q="1")]
     assert row_names(rows) == ["m=X", "m=Y m.r=5", "m=Y m.r=6"]
-    assert row_names([("a", {"q": "1"}), ("b", {"q": "2"})]) == ["a", "b"]
+    assert row_names([("a", {("", "q"): "1"}), ("b", {("", "q"): "2"})]) == ["a", "b"]
 
 
-def test_a_stage_of_its_own_setting_is_named(tmp_path, make_run):
-    for folder, epochs in (("x", (5, 5)), ("y", (9, 5))):
-        for stage, count in zip(("one", "two"), epochs, strict=True):
-            make_run(tmp_path / folder / "two" / stage, name=stage, epochs=count)
-    assert [row.name for row in compare([tmp_path / "x" / "two", tmp_path / "y" / "two"]).rows] == ["epochs=5", "one.epochs=9 two.epochs=5"]
+def test_the_settings_of_stages_are_told_apart(tmp_path, make_run):
+    smooth = LabelSmoothing(prior=VerbNoun(), alpha=0.3)
+    for folder, stages in {
+        "x": {"one": {"epochs": 5, "batch_size": 8}, "two": {"epochs": 5}},
+        "y": {"one": {"epochs": 9, "batch_size": 8}, "two": {"epochs": 5, "method": smooth}},
+        "z": {"one": {"epochs": 7, "batch_size": 8}, "two": {"epochs": 7}},
+    }.items():
+        for stage, fields in stages.items():
+            make_run(tmp_path / folder / "two" / stage, name=stage, **fields)
+    assert [row.name for row in compare([tmp_path / name / "two" for name in "xyz"]).rows] == [
+        "epochs=5 two.method=Supervised", "one.epochs=9 two.method=LabelSmoothing two.epochs=5", "epochs=7 two.method=Supervised",
+    ]  # fmt: skip
 
 
 def test_the_same_training_counts_once_and_what_is_unfinished_not_at_all(tmp_path, make_run, seeds):

@@ -148,6 +148,86 @@ def test_an_interrupted_run_is_resumed_and_not_taken_over(squares, tmp_path, mon
     assert epochs == ["epoch", "0", "1", "2"] and [path.name for path in (tmp_path / "runs").iterdir()] == ["own_clips"]
 
 
+@pytest.fixture
+def tiny(squares, tmp_path, monkeypatch):
+    """The path of a small recipe, with Dropout, on the moving squares; no pages are drawn."""
+    from egokeras.commands import train
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train, "_report", lambda run_dir: None)
+    (tmp_path / "tiny.py").write_text(
+        "from egokeras.models import AverageHead, FrameModel, SmallBackbone\nfrom egokeras.recipe import Data, Recipe\n\ndef stages():\n"
+        "    model = FrameModel(backbone=SmallBackbone(channels=(4,)), head=AverageHead(dropout=0.3))\n"
+        f"    data = Data(shards={str(squares.path)!r}, heads=('verb',))\n"
+        "    return (Recipe(name='tiny', data=data, model=model, epochs=2, batch_size=80),)\n"
+    )
+    return "tiny.py"
+
+
+def results(folder):
+    """What a training gives, its times aside."""
+    import egokeras
+
+    found = {name: (folder / name).read_bytes() for name in ("history.csv", "metrics.json", "recipe.json")}
+    with np.load(folder / "predictions.npz") as arrays:
+        found |= {name: arrays[name].tobytes() for name in arrays}
+    return found | {weight.path: np.asarray(weight).tobytes() for weight in egokeras.load_model(folder / "model.keras").weights}
+
+
+def test_a_grid_that_was_killed_ends_like_one_that_was_not(tiny, tmp_path, monkeypatch, capsys):
+    from egokeras import files, train
+    from egokeras import recipe as recipes
+    from egokeras.snapshots import Snapshots
+
+    save, killed = Snapshots._save, []
+
+    def deadly(self, epoch, step):
+        save(self, epoch, step)
+        if "seed-1" in str(self.folder) and epoch == 1 and not killed:
+            killed.append(epoch)
+            raise KeyboardInterrupt
+
+    def grid(*changes):
+        files._locks.clear()  # as if the process before had ended
+        return cli.main(["train", tiny, "--seeds", "2", "--snapshot-seconds", "0", *changes])
+
+    monkeypatch.setattr(Snapshots, "_save", deadly)
+    assert grid() == 130 and "run the same command again" in capsys.readouterr().err
+    runs = tmp_path / "runs" / "tiny"
+    assert (runs / "seed-0" / "metrics.json").exists() and not (runs / "seed-1" / "metrics.json").exists()
+    assert cli.main(["compare", "runs/tiny"]) == 0 and "seed-1 is not finished and left out" in capsys.readouterr().out
+    before = (runs / "seed-0" / "model.keras").stat().st_mtime_ns
+    assert grid() == 0
+    said = capsys.readouterr().out
+    assert "[1/2] seed-0: finished, skipped" in said and "[2/2] seed-1: 1 of 2 left" in said and "going on in epoch 2 after 0 of" in said
+    assert "60 clips of validation; 95% t-intervals over seeds" in said and (runs / "seed-0" / "model.keras").stat().st_mtime_ns == before
+    assert cli.main(["verify", "runs/tiny"]) == 0
+    (recipe,) = recipes.load(tiny, ["seed=1"])
+    (tmp_path / "alone").mkdir()
+    train.fit(recipe, tmp_path / "alone", quiet=True)  # without a grid, and without a kill
+    for name in ("history.csv", "recipe.json"):
+        assert (tmp_path / "alone" / name).read_bytes() == (runs / "seed-1" / name).read_bytes()
+    (tmp_path / "runs").rename(tmp_path / "killed")
+    assert grid() == 0
+    for seed in (0, 1):
+        assert results(runs / f"seed-{seed}") == results(tmp_path / "killed" / "tiny" / f"seed-{seed}")
+    assert [float(line.split(",")[0]) for line in (tmp_path / "killed/tiny/seed-1/seconds.csv").read_text().splitlines()] == [0, 1]
+    capsys.readouterr()
+    assert grid("batch_size=40") == 1
+    assert "error: seed-0: batch_size was 80 and is 40; give what it began with" in capsys.readouterr().err
+
+
+def test_a_training_that_fails_stops_the_grid_with_its_combination(tiny, tmp_path, capsys):
+    assert cli.main(["train", tiny, "epochs=2", "optim.optimizer=sgd", "optim.learning_rate=0.1,1e38"]) == 1
+    said = capsys.readouterr().err
+    assert "error: optim.learning_rate=1e+38: the loss is not finite in epoch" in said and len(said.strip().splitlines()) == 1
+    assert (tmp_path / "runs" / "tiny" / "optim.learning_rate=0.1" / "metrics.json").exists()
+    assert cli.main(["train", tiny, "epochs=1", "--resume"]) == 0  # a run of its own beside the grid
+    assert "runs/tiny does not exist" in capsys.readouterr().out and (tmp_path / "runs" / "tiny-2" / "metrics.json").exists()
+    assert cli.main(["train", tiny, "epochs=2", "--resume"]) == 0
+    assert "going on in epoch 2" in capsys.readouterr().out
+
+
 def test_a_recipe_of_two_stages_ends_in_artifacts_of_the_last(clips, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "two.py").write_text(
@@ -198,6 +278,11 @@ def test_a_batch_that_the_devices_cannot_share_is_refused_at_once(squares, tmp_p
         (["--videos", "CLIPS", "model.backbone.weights=absent.h5"], "absent.h5"),
         (["--videos", "CLIPS", "--frames", "0", "model.backbone=SmallBackbone"], "model.frames is 0; give at least 1"),
         (["demo", "exports=int9"], "there is no export 'int9'; nearest: int8"),
+        (["--seeds", "3"], "the demo trains once; for seeds or a grid give a RECIPE and data.shards=FOLDER"),
+        (["epochs=3,5"], "the demo trains once"),
+        (["--videos", "CLIPS", "--seeds", "2"], "--videos trains once"),
+        (["demo", "--seeds", "0"], "--seeds is 0; give at least 1"),
+        (["report_lstm", "--seeds", "2"], "seed-0: recipe 'report_lstm' has no data; give data.shards=FOLDER"),
     ],
 )
 def test_mistakes_end_in_one_sentence_and_no_run_folder(arguments, message, clips, tmp_path, monkeypatch, capsys):
