@@ -82,6 +82,20 @@ def test_the_last_unfinished_folder_is_reclaimed_else_the_newest(tmp_path, monke
         files.reclaim_folder(tmp_path / "run")
 
 
+def test_a_folder_of_a_given_name_is_taken_or_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_locks", [])
+    folder = tmp_path / "grid" / "seed-0"
+    assert files.take_folder(folder) is False and (folder / files.UNFINISHED).exists()
+    with pytest.raises(InputError, match="seed-0: in use by another process"):
+        files.take_folder(folder)
+    files._locks.pop().close()  # as if its owner had ended
+    (folder / ".a.json.abcdefgh").touch()
+    assert files.take_folder(folder) is False and not (folder / ".a.json.abcdefgh").exists()
+    finish_folder(folder)
+    assert files.take_folder(folder) is True and (folder / files.UNFINISHED).exists()
+    assert [path.name for path in folder.parent.iterdir()] == ["seed-0"]
+
+
 def test_what_a_killed_process_left_is_swept_away(tmp_path):
     folder = claim_folder(tmp_path / "run")
     while files._locks:
