@@ -115,7 +115,7 @@ def _prepare_set(out, kind, annotations, videos, sizes):
     out.mkdir(exist_ok=True)
     flow = Flow(bound=sizes.bound) if kind == "flow" else None
     prepare(annotations, videos, out / "shards", Preparation(frames=sizes.frames, size=sizes.pixels, flow=flow, windows=0))
-    (stage,) = recipe.load("demo")
+    stage, _ = recipe.load("demo")
     augment = Augment(shift=0.1) if flow else stage.data.augment  # light means nothing to motion
     data = dataclasses.replace(stage.data, shards=str(out / "shards"), augment=augment)
     model = dataclasses.replace(stage.model, frames=None, size=None)

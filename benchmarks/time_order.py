@@ -1,7 +1,7 @@
-"""Does the demo's network see time? Accuracy on unseen participants, and on verbs that are each other's time reversal.
+"""Do the demo's networks see time? Accuracy on unseen participants, and on verbs that are each other's time reversal.
 
-Trains the demo's recipe with several seeds on one rendered world, and scores the held-out clips as they are and with the frames of
-each clip shuffled. For a pair such as open/close only the two verbs' logits count, so chance is 50 %.
+Trains the demo's teacher and student with several seeds on one rendered world, and scores the held-out clips as they are and with the
+frames of each clip shuffled; beside them a student without a teacher. For a pair such as open/close only the two verbs' logits count, so chance is 50 %.
 
     python benchmarks/time_order.py --out build/time_order
 """
@@ -31,17 +31,21 @@ def measure(out, seeds, epochs, tiny):
     accelerator.start(cpu=True)
     from egokeras import recipe, train
     from egokeras.data.shards import Shards
+    from egokeras.distill import Supervised
     from egokeras.files import fresh_folder, write_json
 
-    (stage,) = recipe.load("demo")
-    shards = Shards(_prepared(out, stage.model, tiny))
-    stage = dataclasses.replace(stage, data=dataclasses.replace(stage.data, shards=str(shards.path)), epochs=epochs or stage.epochs)
-    rows = []
+    teacher, student = recipe.load("demo")
+    shards = Shards(_prepared(out, student.model, tiny))
+    alone = dataclasses.replace(student, name="student alone", method=Supervised())
+    found = {stage.name: [] for stage in (teacher, student, alone)}
     for seed in range(seeds):
-        model = train.fit(dataclasses.replace(stage, seed=seed), fresh_folder(out / f"seed-{seed}"), quiet=True)
-        rows.append(_scores(model, shards, seed))
-        print(f"seed {seed}: {json.dumps(rows[-1])}", flush=True)
-    result = {name: _summary([row[name] for row in rows]) for name in rows[0]}
+        for stage in (teacher, student, alone):
+            data = dataclasses.replace(stage.data, shards=str(shards.path))
+            stage = dataclasses.replace(stage, data=data, seed=seed, epochs=epochs or stage.epochs)
+            model = train.fit(stage, fresh_folder(out / f"seed-{seed}" / stage.name), quiet=True)
+            found[stage.name].append(_scores(model, shards, seed))
+            print(f"{stage.name}, seed {seed}: {json.dumps(found[stage.name][-1])}", flush=True)
+    result = {net: {name: _summary([row[name] for row in rows]) for name in rows[0]} for net, rows in found.items()}
     write_json(out / "result.json", result)
     return result
 
@@ -101,10 +105,12 @@ def _summary(values):
 
 def text(result):
     """The result as a table: mean over seeds with its 95 % t-interval."""
-    lines = [f"{'held-out participants, top-1 %':34}{'mean':>7}{'95 % over seeds':>20}"]
-    for name, row in result.items():
-        interval = f"{row['low']:.1f} to {row['high']:.1f}"
-        lines.append(f"{name:34}{row['mean']:7.1f}{interval:>20}")
+    lines = []
+    for net, rows in result.items():
+        lines += [f"{net + ': held-out participants, top-1 %':50}{'mean':>7}{'95 % over seeds':>20}"]
+        for name, row in rows.items():
+            interval = f"{row['low']:.1f} to {row['high']:.1f}"
+            lines.append(f"{name:50}{row['mean']:7.1f}{interval:>20}")
     return "\n".join(lines)
 
 

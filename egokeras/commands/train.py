@@ -136,7 +136,7 @@ class _Road:
         sets = [open_shards(stage) for stage in self.stages]  # a mistake in the data shows before there is a run folder
         self._claim()
         self._train()
-        _report(self.run_dir)
+        _report(self.run_dir, self.folders)
         finish_folder(self.run_dir)
         if self.in_grid:
             return
@@ -183,7 +183,7 @@ class _Road:
         self._train()
         exports = self.stages[-1].exports
         refused = _export(exports, self.folders[-1], self.args.accept_untested) if exports else 0
-        _report(self.run_dir)
+        _report(self.run_dir, self.folders)
         finish_folder(self.run_dir)
         return 1 if refused else QUARANTINED if summary["quarantined"] else 0
 
@@ -296,14 +296,22 @@ def _export(names, run_dir, accept_untested):
     return len(shipments) - len(shipped)
 
 
-def _report(run_dir):
+def _report(run_dir, folders):
+    """A page for each stage, and one that sets them side by side."""
     if importlib.util.find_spec("matplotlib") is None:
         print(f"no page: install matplotlib (pip install egokeras[report]), then egokeras report {run_dir}")
         return
     from egokeras import report
+    from egokeras.comparison import compare
+    from egokeras.errors import InputError
+    from egokeras.report import comparison
 
-    for folder in [path.parent for path in sorted(run_dir.glob("**/recipe.json")) if (path.parent / "model.keras").exists()]:
+    for folder in folders:
         print(f"page: {report.write(folder)}")
+    if len(folders) > 1:
+        with contextlib.suppress(InputError):  # stages that were judged on different clips, or not at all
+            comparison.write(run_dir / "report.html", compare(folders))
+            print(f"page: {run_dir / 'report.html'}")
 
 
 @contextlib.contextmanager

@@ -1,5 +1,9 @@
 """The page about several runs: scores with intervals over seeds, differences, costs, curves."""
 
+import os
+import pathlib
+import urllib.parse
+
 import numpy as np
 
 from egokeras import plots, report
@@ -17,19 +21,19 @@ ABOUT_PUBLISHED = "Published scores are of the paper's own data and protocol."
 
 
 def write(path, found):
-    """Write the page on a `Comparison`."""
+    """Write the page on a `Comparison`; it links the pages of its runs."""
     with atomic(path, "w") as file:
-        file.write(render(found))
+        file.write(render(found, pathlib.Path(path).parent))
 
 
-def render(found):
-    """The page as a string."""
+def render(found, home=pathlib.Path()):
+    """The page as a string, for a file in the folder `home`."""
     names = ", ".join(row.name for row in found.rows[:3]) + (" ..." if len(found.rows) > 3 else "")
     parts = [
         ("scores", "Scores", _scores(found)),
         ("costs", "Costs", [_costs(found)]),
         ("training", "Training", _curves(found)),
-        ("runs", "Runs", [_runs(found)]),
+        ("runs", "Runs", [_runs(found, home)]),
     ]
     top = [
         page.paragraph("egokeras comparison", kind="kind"),
@@ -140,8 +144,17 @@ def _aligned(curves):
     return np.stack([curve[:shortest] for curve in curves])
 
 
-def _runs(found):
+def _runs(found, home):
     groups = [
-        [[row.name if not number else "", run.seed, page.code(run.folder)] for number, run in enumerate(row.runs)] for row in found.rows
+        [[row.name if not number else "", run.seed, _link(run.stages[-1], home)] for number, run in enumerate(row.runs)]
+        for row in found.rows
     ]
     return page.details("The runs of every row", page.table(["row", "#seed", "folder"], *groups))
+
+
+def _link(folder, home):
+    """The folder of a run, as a link to its page if it has one."""
+    file = folder / "report.html"
+    if not file.exists():
+        return page.code(folder)
+    return page.element("a", page.code(folder), href=urllib.parse.quote(pathlib.Path(os.path.relpath(file, home)).as_posix()))

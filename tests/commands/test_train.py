@@ -94,7 +94,7 @@ def test_demo_renders_its_own_world(tmp_path, monkeypatch, capsys):
     shards = tmp_path / "runs" / "demo" / "shards"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # without matplotlib all but the page is there
     assert cli.main(["train", "demo", f"data.shards={shards}", "epochs=1"]) == 0  # as any recipe, on given shards, in a run of its own
-    assert all((tmp_path / "runs" / "demo-2" / name).exists() for name in ("model.keras", "metrics.json"))
+    assert all((tmp_path / "runs" / "demo-2" / "demo" / name).exists() for name in ("model.keras", "metrics.json"))
     said = capsys.readouterr().out
     assert "next: egokeras export runs/demo-2" in said and "no page: install matplotlib" in said
 
