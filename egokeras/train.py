@@ -55,7 +55,7 @@ def fit(recipe, run_dir, *, quiet=False, resume=False, snapshot_seconds=snapshot
     classes = class_counts(recipe, shards)
     augment = recipe.data.augment
     if shards.index.get("channels") == "flow" and augment and augment.recolours:
-        raise InputError(f"data.augment: {', '.join(augment.recolours)} mean nothing to optical flow; keep shift alone.")
+        raise InputError(f"data.augment.{augment.recolours[0]} means nothing to optical flow; keep shift alone.")
     _, validation_rows = recipe.data.rows(shards)  # a mistake in the data shows before the work begins
     watched = "early_stopping" if recipe.early_stopping is not None else "optim.schedule=Plateau"
     if _watchers(recipe) and not len(validation_rows):

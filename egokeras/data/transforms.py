@@ -14,8 +14,8 @@ from egokeras.data import pixels
 from egokeras.errors import InputError
 
 # What `Augment` draws from 0 to 1 for a clip: whether things happen, by the fields that are their probabilities, then how.
-DRAWN = ("brightness_chance", "contrast_chance", "hue_chance", "blur_chance", "noise_chance", "channel_split", "invert")
-DRAWN += ("turn", "sigma", "target", "source")
+CHANCES = ("brightness_chance", "contrast_chance", "hue_chance", "blur_chance", "noise_chance", "channel_split", "invert")
+DRAWN = (*CHANCES, "turn", "sigma", "target", "source")
 # Folded into a key's seed, one for each independent stream of numbers; unlike any view or row.
 CHANGES, NOISE, CROP = 0x6368616E676573, 0x6E6F697365, 0x63726F70
 
@@ -32,8 +32,8 @@ class Augment:
 
     Order: mirror image and move; then the colours as inversion, channel split, contrast with brightness, hue; then blur and noise. The
     changes of colour are one affine map of a pixel's RGB, so they are clipped to 0..255 and rounded once, after the last of them; blur and
-    noise round once each. Where nothing is clipped, that hue comes before the blur changes nothing: weights that add up to 1 commute
-    with affine maps.
+    noise round once each. The authors of SKD-SRL turn the hue last and clip after every change; as weights that add up to 1 commute with
+    affine maps, the blur is theirs where nothing is clipped, but their turn goes over the noise too.
 
     Attributes:
         flip: probability of a mirror image; where a label knows left from right it is unsafe: say `data.augment.flip=0`.
@@ -247,9 +247,9 @@ class Crop:
 
     def centre(self, clips):
         """The middle frames and the middle square, of side `size`: `(batch, frames, size, size, channels)`."""
-        frames = self.check(clips.shape[1:])[0]
-        first = (clips.shape[1] - frames) // 2
-        return self._square(clips)[:, first : first + frames]
+        frames, size, _, _ = self.check(clips.shape[1:])
+        first, top, left = ((stored - own) // 2 for stored, own in zip(clips.shape[1:4], (frames, size, size), strict=True))
+        return clips[:, first : first + frames, top : top + size, left : left + size]
 
     def spread(self, clips, count):
         """Middle squares of `count` windows, evenly spaced from the first frames to the last; one alone is in the middle.
@@ -261,27 +261,22 @@ class Crop:
             return self.centre(clips)[:, None]
         frames = self.check(clips.shape[1:])[0]
         starts = np.round(np.linspace(0, clips.shape[1] - frames, count)).astype(int)
-        return tf.gather(self._square(clips), starts[:, None] + np.arange(frames), axis=1)
-
-    def _square(self, clips):
-        size = self.check(clips.shape[1:])[1]
-        top, left = ((length - size) // 2 for length in clips.shape[2:4])
-        return clips[:, :, top : top + size, left : left + size]
+        squares = dataclasses.replace(self, frames=None).centre(clips)
+        return tf.gather(squares, starts[:, None] + np.arange(frames), axis=1)
 
 
 @tf.function(autograph=False)
 def _cut(clips, keys, shape, sides):
     """Random cuts of the `shape` of a clip, from squares of one of the sides, or of its own."""
     frames, size, _, channels = shape
-    sides = sides or (size,)
 
     def one(given):
         row, key = given
         draws = tf.random.stateless_uniform((4,), _seed(key, CROP), alg="philox")
-        side = tf.gather(sides, tf.cast(draws[3] * len(sides), tf.int32))
+        side = tf.gather(sides, tf.cast(draws[3] * len(sides), tf.int32)) if sides else size
         room = clips.shape[1:4] - tf.stack([frames, side, side])
         start = tf.cast(draws[:3] * tf.cast(room + 1, tf.float32), tf.int32)
         cut = tf.slice(clips, tf.concat([[row], start, [0]], 0), tf.stack([1, frames, side, side, channels]))[0]
-        return tf.ensure_shape(tf.cond(side == size, lambda: cut, lambda: pixels.resized(cut, size)), shape)
+        return tf.ensure_shape(tf.cond(side == size, lambda: cut, lambda: pixels.resized(cut, size)) if sides else cut, shape)
 
     return tf.map_fn(one, (tf.range(tf.shape(clips)[0]), keys), fn_output_signature=tf.TensorSpec(shape, clips.dtype))
