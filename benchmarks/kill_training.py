@@ -1,11 +1,12 @@
 """Kill a training at random moments and go on with it; the result must equal, bit for bit, that of a training left alone.
 
     python benchmarks/kill_training.py --kills 20
+    python benchmarks/kill_training.py --kills 20 --recipe skd_srl
 
 Real processes, SIGKILL: a quarter of them while the process starts and takes up its state, the others a random while after its next
 snapshot, each so short that the training should not end before its last kill. The training has Dropout, BatchNormalization,
-augmentation, AdamW with a cosine and averaged weights, early stopping and folds. Compared: the last snapshot (weights, optimizer,
-seeds, running means), the model, history.csv, metrics.json and the logits.
+augmentation, AdamW with a cosine and averaged weights, early stopping and folds; or it is one of the 3D recipes, shrunk. Compared: the
+last snapshot (weights, optimizer, seeds, running means), the model, history.csv, metrics.json and the logits.
 """
 
 import argparse
@@ -35,18 +36,33 @@ def stages():
     return (Recipe(name="killed", data=data, model=model, optim=optim, epochs=%d, batch_size=8, early_stopping=50, folds=2),)
 '''
 
+SHRUNK = '''"""A recipe of the tree, small."""
+import dataclasses
+
+from egokeras import recipe
+
+def stages():
+    small = ["dataset=own", "small=true", "model.width=4", "data.crop.frames=6", "data.crop.size=20", "optim.schedule.patience=3"]
+    (stage,) = recipe.load(%r, [*small, "data.shards=%s", "epochs=%d", "monitor=val_verb_top1"])
+    return (dataclasses.replace(stage, name="killed"),)
+'''
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=80)
+    parser.add_argument(
+        "--recipe", choices=("r3d_baseline", "r3d_augmented", "self_kd", "skd_srl"), help="in the place of one with everything"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     args = parser.parse_args()
     random.seed(args.seed)
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(folder)
         write_clips(work / "shards")
-        (work / "recipe.py").write_text(RECIPE % (str(work / "shards"), args.epochs))
+        about = (str(work / "shards"), args.epochs)
+        (work / "recipe.py").write_text(SHRUNK % (args.recipe, *about) if args.recipe else RECIPE % about)
         startup, seconds = alone(work)
         print(f"left alone: {seconds:.1f} s, of which {startup:.1f} s before its first snapshot", flush=True)
         for number in range(1, args.kills + 1):

@@ -1,7 +1,8 @@
 """Do the demo's networks see time? Accuracy on unseen participants, and on verbs that are each other's time reversal.
 
-Trains the demo's teacher and student with several seeds on one rendered world, and scores the held-out clips as they are and with the
-frames of each clip shuffled; beside them a student without a teacher. For a pair such as open/close only the two verbs' logits count, so chance is 50 %.
+Trains the demo's teacher and student with several seeds on one rendered world, and beside them a student without a teacher, and scores
+the held-out clips as they are and with the frames of each clip shuffled. For a pair such as open/close only the two verbs' logits count,
+so chance is 50 %.
 
     python benchmarks/time_order.py --out build/time_order
 """

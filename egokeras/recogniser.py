@@ -55,6 +55,7 @@ class Recogniser:
         shards = Data.of_run(record).open(data)
         if shards.sha256 != record["data_sha256"]:
             raise InputError(f"{shards.path} does not hold the shards that {run_dir} was trained on; give those with --data.")
+        _, height, width, _ = getattr(shards, "stored", shards).shape
         by_frame = record["model"]["is"] == "FrameModel"
         last, index = model.get_layer("head") if by_frame else model, shards.index
         return cls(
@@ -62,7 +63,8 @@ class Recogniser:
             embedding=keras.Model(last.input, last.output["features"]),
             settings=Preparation(
                 frames=shards.shape[0],
-                size=getattr(shards, "stored", shards).shape[1],
+                size=height,
+                width=None if width == height else width,
                 resize=index["resize"],
                 flow=Flow(**index["flow"]) if index["channels"] == CHANNELS else None,
             ),
@@ -77,9 +79,9 @@ class Recogniser:
         return self.embedding.output.shape[-1]
 
     def of_frames(self, pictures):
-        """What is kept of frames (n, size, size, 3) uint8 until windows are made of them: themselves, or the backbone's features."""
-        first = (self.settings.size - self.side) // 2
-        pictures = pictures[:, first : first + self.side, first : first + self.side]
+        """What is kept of frames (n, height, width, 3) uint8 until windows are made of them: themselves, or the backbone's features."""
+        top, left = ((length - self.side) // 2 for length in self.settings.picture)
+        pictures = pictures[:, top : top + self.side, left : left + self.side]
         if self.backbone is None:
             return pictures
         frames = self.settings.frames

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import itertools
 import json
+import math
 import os
 import pathlib
 import sys
@@ -182,7 +183,7 @@ def _chunks(plan, settings):
     """The frames that a plan shows, each once, ascending, in parts that fill batches."""
     numbers = np.unique(plan)
     whole = BATCH * settings.frames
-    size = max(1, CHUNK_BYTES // (settings.size**2 * 3 * whole)) * whole
+    size = max(1, CHUNK_BYTES // (math.prod(settings.picture) * 3 * whole)) * whole
     return [numbers[at : at + size] for at in range(0, len(numbers), size)]
 
 

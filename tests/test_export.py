@@ -213,6 +213,28 @@ def test_large_splits_are_judged_on_a_part(quick, monkeypatch):
     assert (shipment.gate["clips"], shipment.gate["windows"]) == (50, 50)
 
 
+def test_a_run_on_cut_clips_says_what_they_are_cut_from(quick, data, tmp_path):
+    """The same clips with a border and two more frames: the gate measures the same, and the device is told."""
+    rows = np.concatenate([data.rows(split)[:count] for split, count in (("train", 20), ("validation", 60), ("windows", 60))])
+    whole = np.pad(data.read(rows), ((0, 0), (1, 1), (2, 2), (4, 4), (0, 0)), constant_values=7)
+    (tmp_path / "stored").mkdir()
+    writer, table = ShardWriter(tmp_path / "stored", shape=whole.shape[1:]), data.clips[rows].copy()
+    for record, clip in zip(table, whole, strict=True):
+        record["shard"], record["offset"], record["size"] = writer.append(clip)
+        record["checksum"] = zlib.crc32(clip)
+    kept = ("modality", "channels", "classes", "splits", "quarantined", "resize", "clip_seconds")
+    writer.finish(table, {name: data.index[name] for name in kept} | {"sampling": {"rule": "uniform", "frames": FRAMES + 2}})
+    crop = {"is": "Crop", "frames": FRAMES, "size": SIZE, "sides": []}
+    write_json(quick / "recipe.json", {"data": {"shards": str(tmp_path / "stored"), "crop": crop}})
+    (cut,) = ship_all([Export(name="plain")], quick)
+    pixels = json.loads((cut.path / "artifact.json").read_text())
+    assert pixels["inputs"]["rgb"]["shape"] == [1, FRAMES, SIZE, SIZE, 3] and pixels["inputs"]["rgb"]["cut_from"] == [SIZE + 4, SIZE + 8]
+    assert pixels["sampling"] == {"rule": "uniform", "frames": FRAMES, "clip_seconds": FRAMES / (FRAMES + 2)}
+    assert cut.gate["answer"] == "pass" and cut.gate["clips"] == 60
+    whole_again = ship_all([Export(name="other")], quick, Shards(tmp_path / "stored"))  # --data is cut in the same way
+    assert whole_again[0].gate == cut.gate
+
+
 def test_pictures_that_a_device_does_not_have_are_refused(quick, data, monkeypatch):
     monkeypatch.setitem(data.index, "channels", "flow")
     with pytest.raises(InputError, match="reads flow and not RGB pictures"):

@@ -7,8 +7,10 @@ import keras
 import numpy as np
 import pytest
 
+from egokeras.data.cropped import Cropped
 from egokeras.data.optical_flow import Flow
 from egokeras.data.shards import Shards
+from egokeras.data.transforms import Crop
 from egokeras.errors import InputError
 from egokeras.files import sha256
 from egokeras.models import AverageHead, ConvLSTMHead, FrameModel, LSTMHead, ResNet3D, SmallBackbone
@@ -49,6 +51,22 @@ def test_windows_give_what_the_model_gives(name, tmp_path, squares):
     assert found.shape == (11, recogniser.width) and np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
     assert (recogniser.settings.frames, recogniser.settings.size, recogniser.clip_seconds) == (8, 24, 1.0)
     assert recogniser.settings.flow is None and recogniser.sha256 == sha256(run / "model.keras")
+
+
+@pytest.mark.parametrize("name", ["lstm", "clips"])
+def test_a_run_on_cut_clips_sees_the_middle_of_whole_pictures(name, tmp_path, squares):
+    spec, cut = MODELS[name], Cropped(squares, Crop(frames=6, size=16))
+    model = spec.build(classes=CLASSES, frames=6, size=16)
+    run = write_run(tmp_path / "run", model, squares, type(spec).__name__)
+    record = json.loads((run / "recipe.json").read_text())
+    record["data"]["crop"] = {"is": "Crop", "frames": 6, "size": 16, "sides": []}
+    (run / "recipe.json").write_text(json.dumps(record))
+    recogniser = Recogniser.open(run)
+    assert (recogniser.settings.frames, recogniser.settings.picture, recogniser.clip_seconds) == (6, (24, 24), 0.75)
+    whole = squares.read([4])[0]
+    found = recogniser.of_windows(recogniser.of_frames(whole[1:7])[None])
+    expected = model.predict({"rgb": cut.read(np.array([4]))}, verbose=0)["features"]
+    assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 def test_flow_is_that_of_the_shards(tmp_path, squares, monkeypatch):

@@ -25,6 +25,7 @@ def shards(tmp_path_factory):
         record["shard"], record["offset"], record["size"] = writer.append(pixels)
         record["checksum"], record["splits"], record["label_verb"], record["label_noun"] = zlib.crc32(pixels), split, verb, noun
     about = {"modality": "rgb", "channels": "RGB", "classes": CLASSES, "splits": ["train", "validation", "test"]}
+    about |= {"clip_seconds": 1.0, "sampling": {"rule": "uniform", "frames": 2}}
     writer.finish(table, about)
     return folder
 
@@ -45,6 +46,18 @@ def run_dir(tmp_path, shards):
     (tmp_path / "recipe.json").write_text(json.dumps({"data": {"shards": str(shards)}, "data_sha256": sha256(shards / "index.json")}))
     (tmp_path / "classes.json").write_text(json.dumps(CLASSES))
     return tmp_path
+
+
+def test_several_clips_of_each_segment(run_dir, capsys):
+    record = json.loads((run_dir / "recipe.json").read_text())
+    assert cli.main(["evaluate", str(run_dir), "--clips", "2"]) == 1
+    assert "there is one of each; several take a run with data.crop" in capsys.readouterr().err
+    record["data"]["crop"] = {"is": "Crop", "frames": 2, "size": 4, "sides": []}
+    (run_dir / "recipe.json").write_text(json.dumps(record))
+    assert cli.main(["evaluate", str(run_dir), "--clips", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["clips_averaged"] == 2 and found["heads"]["verb"]["top1"] == 100 and not (run_dir / "metrics.json").exists()
+    assert cli.main(["evaluate", str(run_dir), "--clips", "0"]) == 1 and "--clips is 0" in capsys.readouterr().err
 
 
 def test_scores_are_printed_and_kept(run_dir, capsys):

@@ -83,13 +83,17 @@ def test_a_class_lost_to_quarantine_stops_the_road(clips, tmp_path, monkeypatch,
 
 def test_demo_renders_its_own_world(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs" / "demo" / "exports" / "int8").mkdir(parents=True)  # of a run that ended before its time
-    for left in (".unfinished", "latency.json"):
+    (tmp_path / "runs" / "demo" / "demo" / "exports" / "int8").mkdir(parents=True)  # of a run that ended before its time
+    for left in (".unfinished", "demo/latency.json"):
         (tmp_path / "runs" / "demo" / left).touch()
     monkeypatch.setattr(World, "demo", World.tiny)
     assert cli.main(["train", "epochs=1", "exports=()"]) == 0
-    assert (tmp_path / "runs" / "demo" / "report.html").exists()
-    assert not any((tmp_path / "runs" / "demo" / left).exists() for left in (".unfinished", "latency.json", "exports"))
+    page = (tmp_path / "runs" / "demo" / "report.html").read_text()
+    assert all(
+        f'href="{stage}/report.html"' in page and (tmp_path / "runs" / "demo" / stage / "report.html").exists()
+        for stage in ("teacher", "demo")
+    )
+    assert not any((tmp_path / "runs" / "demo" / left).exists() for left in (".unfinished", "demo/latency.json", "demo/exports"))
     assert len(list((tmp_path / "runs" / "demo" / "world" / "videos").glob("*.mp4"))) == 3
     shards = tmp_path / "runs" / "demo" / "shards"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # without matplotlib all but the page is there
@@ -154,7 +158,7 @@ def tiny(squares, tmp_path, monkeypatch):
     from egokeras.commands import train
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train, "_report", lambda run_dir: None)
+    monkeypatch.setattr(train, "_report", lambda *folders: None)
     (tmp_path / "tiny.py").write_text(
         "from egokeras.models import AverageHead, FrameModel, SmallBackbone\nfrom egokeras.recipe import Data, Recipe\n\ndef stages():\n"
         "    model = FrameModel(backbone=SmallBackbone(channels=(4,)), head=AverageHead(dropout=0.3))\n"

@@ -125,6 +125,9 @@ WRONG = [
     ("inputs/rgb/dtype", "float32", r"inputs\.rgb\.dtype"),
     ("inputs/rgb/channels", "BGR", r"inputs\.rgb\.channels"),
     ("inputs/rgb/resize", "letterbox", r"inputs\.rgb\.resize"),
+    ("inputs/rgb/cut_from", [12, 15], r"inputs\.rgb\.cut_from"),
+    ("inputs/rgb/cut_from", [12], r"inputs\.rgb\.cut_from"),
+    ("inputs/rgb/cut_from", "12x16", r"inputs\.rgb\.cut_from"),
     ("sampling/frames", 5, r"sampling\.frames is 5"),
     ("sampling/clip_seconds", 0, r"sampling\.clip_seconds is 0"),
     ("sampling/clip_seconds", "1", r"sampling\.clip_seconds is '1'"),
@@ -134,6 +137,13 @@ WRONG = [
     ("files/model.tflite/sha256", "0", r"files\.model\.tflite\.sha256"),
     ("files/model.tflite/bytes", None, r"files\.model\.tflite\.bytes"),
 ]
+
+
+def test_frames_are_resized_to_what_the_clip_is_cut_from(copy):
+    assert Artifact.open(copy).stored == (12, 16)
+    change(copy, "inputs/rgb/cut_from", [14, 20])
+    artifact = Artifact.open(copy)
+    assert artifact.stored == (14, 20) and artifact.shape == (4, 12, 16, 3)
 
 
 @pytest.mark.parametrize(("field", "value", "message"), WRONG)

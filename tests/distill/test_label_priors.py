@@ -353,3 +353,10 @@ def test_a_run_goes_on_with_the_prior_that_it_began_with(observations, glove, tm
     (tmp_path / "glove.2d.txt").write_text("take 3 4\nwash 1 2\n")
     with pytest.raises(InputError, match="is of a training with other word vectors"):
         train.fit(dataclasses.replace(recipe, epochs=3), tmp_path / "whole", quiet=True, resume=True)
+
+
+def test_properties(methods, tmp_path):
+    _, targets = methods.batch()
+    classes = {"verb": tuple("abcd"), "noun": tuple("abc")}
+    method = LabelSmoothing(prior=Uniform(), alpha=0.4).bind(TrainingSet(labels=targets, classes=classes))
+    methods.check(method, tmp_path, ["ce_verb", "prior_verb", "ce_noun", "prior_noun"])

@@ -142,3 +142,7 @@ def test_mixed_precision_of_the_student_scales_the_loss(batch):
     plain = Distiller(student())
     plain.compile("adam")
     assert not isinstance(plain.optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+def test_properties(methods, tmp_path):
+    methods.check(Supervised(), tmp_path, ["ce_verb", "ce_noun"])

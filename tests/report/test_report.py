@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from egokeras import plots, report, scores
-from egokeras.data.shards import ShardWriter, table_dtype
+from egokeras.data.shards import Shards, ShardWriter, table_dtype
 from egokeras.errors import InputError
 from egokeras.evaluate import Training, score, summarise_folds, write
 from egokeras.report import film, page, sections
@@ -100,7 +100,7 @@ def run_dir(tmp_path_factory):
     """A run with everything on the page, fabricated."""
     root = tmp_path_factory.mktemp("report")
     _shards(root / "shards")
-    shards = report.open_sets(str(root / "shards"))
+    shards = Shards(root / "shards")
     run = root / "kitchen & <script>alert(1)<script>"
     run.mkdir()
     (run / "recipe.json").write_text(json.dumps({"data": {"shards": str(root / "shards")}, "epochs": 30, "note": "</pre><script>"}))
