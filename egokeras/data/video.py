@@ -44,12 +44,26 @@ def decode(index, numbers, size=None, mode="squash"):
                 yield centre(np.rot90(memory, index.turns), size)
 
 
+def frames(index, numbers, flags=""):
+    """Yield the frames of ascending `numbers` as the decoder gives them: `av.VideoFrame`, as coded, not turned.
+
+    Args:
+        flags: for the decoder, such as `+export_mvs` for what it knows of their motion.
+
+    Raises:
+        VideoError: as `decode`.
+    """
+    with _Decoder(index, set(numbers), flags) as decoder:
+        for number in numbers:
+            yield decoder.frame(number)
+
+
 class _Decoder(contextlib.ExitStack):
     """An open file and the frame last decoded; `wanted` are numbers of frames that must not be skipped."""
 
-    def __init__(self, index, wanted):
+    def __init__(self, index, wanted, flags=""):
         super().__init__()
-        self.index, self.wanted = index, wanted
+        self.index, self.wanted, self.flags = index, wanted, flags
         self.skipped: set[int] = set()
         self.prefix = 0
         self.entry = self.at = NOWHERE
@@ -86,6 +100,8 @@ class _Decoder(contextlib.ExitStack):
             self.container, self.stream = self.enter_context(opened(self.index.path))
             self.prefix = 0 if self.index.by_order else _length_prefix(self.stream.codec_context)
             self.codec = decoder(self.stream)
+            if self.flags:
+                self.codec.options = {**self.codec.options, "flags2": self.flags}
         if entry:
             self.container.seek(int(self.index.ticks[entry]), stream=self.stream)
             self.codec.flush_buffers()

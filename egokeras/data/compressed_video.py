@@ -1,0 +1,157 @@
+"""Frames with what their file holds of them: their type, and the motion from which the decoder made them.
+
+MPEG-4 part 2 and H.264 without B-frames tell; everything else is encoded anew first, as MPEG-4 with a whole picture in every twelve
+(CoViAR's form).
+"""
+
+import dataclasses
+import fractions
+import itertools
+import pathlib
+
+import av
+import numpy as np
+from av.video.frame import PictureType
+
+from egokeras.data import motion_vectors, video
+from egokeras.data.video import VideoError
+from egokeras.data.video_index import opened
+
+CODECS = ("mpeg4", "h264")
+GOP = 12
+QUALITY = 1  # of MPEG-4's quantizer, CoViAR's `-q:v 1`
+LAMBDA = 118  # FFmpeg's steps in one of the quantizer
+VECTORS = "+export_mvs"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class CodedFrame:
+    """A frame and how it was coded.
+
+    Attributes:
+        number: in the video, from 0.
+        kind: `I`, whole, or `P`, made from the one before.
+        frame: the `av.VideoFrame`.
+        motion: a `Motion`; without any vector for a whole picture.
+    """
+
+    number: int
+    kind: str
+    frame: av.VideoFrame
+    motion: motion_vectors.Motion
+
+    @property
+    def rgb(self):
+        """(height, width, 3) uint8."""
+        return self.frame.to_ndarray(format="rgb24")
+
+    @property
+    def luma(self):
+        """(height, width) uint8."""
+        plane = self.frame.planes[0]
+        return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+
+
+def read(index, numbers):
+    """Yield the `CodedFrame` of ascending `numbers`.
+
+    Args:
+        index: a `VideoIndex` of a file that `tells`.
+
+    Raises:
+        VideoError: a frame is damaged or missing, or B-frames stand between.
+    """
+    for number, frame in zip(numbers, video.frames(index, numbers, VECTORS), strict=True):
+        kind = PictureType(frame.pict_type).name
+        if kind not in "IP":
+            raise VideoError(index.path, f"frame {number} is a {kind}-frame, made from later ones too; encode the video anew")
+        vectors = frame.side_data.get("MOTION_VECTORS")
+        motion = motion_vectors.on_grid(None if vectors is None else vectors.to_ndarray(), frame.height, frame.width)
+        yield CodedFrame(number=number, kind=kind, frame=frame, motion=motion)
+
+
+def tells(path):
+    """Whether a file's decoder tells the motion as it is needed: MPEG-4 or H.264 without B-frames, not turned.
+
+    Raises:
+        VideoError: it cannot be read.
+    """
+    with opened(path) as (container, stream):
+        if stream.codec_context.name not in CODECS or stream.codec_context.has_b_frames:
+            return False
+        frame = next(iter(container.decode(stream)), None)
+        return frame is not None and round(frame.rotation / 90) % 4 == 0
+
+
+def encode_anew(path, out, *, size=None, gop=GOP, quality=QUALITY):
+    """Encode a video as MPEG-4 part 2: whole pictures at every `gop`-th frame and nowhere else, no B-frames; equal calls give equal bytes.
+
+    Args:
+        path: any video.
+        out: the file to write, whole or not at all; its name ends in .mp4, .mkv or .avi.
+        size: (height, width), or None for that of the video.
+        gop: frames from one whole picture to the next.
+        quality: quantizer, 1 to 31; 1 is the finest.
+
+    Raises:
+        VideoError: the video cannot be read.
+    """
+    index, out = video.index(path), pathlib.Path(out)
+    unfinished = out.with_name(f".{out.stem}.unfinished{out.suffix}")
+    try:
+        with av.open(f"file:{unfinished}", "w") as container:
+            write(container, video.decode(index, range(len(index.ticks)), size), index.fps, gop=gop, quality=quality)
+        unfinished.replace(out)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write(container, pictures, fps, *, codec="mpeg4", gop=GOP, quality=QUALITY):
+    """Encode pictures into an open container.
+
+    Args:
+        container: of PyAV, open for writing.
+        pictures: (height, width, 3) uint8 RGB each, of even height and width.
+        fps: frames per second.
+        codec: `mpeg4` or `libx264`.
+        gop, quality: see `encode_anew`; of libx264 the quantization parameter, 0 to 51.
+    """
+    stream = None
+    for number, picture in enumerate(pictures):
+        if stream is None:
+            stream = container.add_stream(codec, rate=_rate(fps))
+            stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
+            stream.gop_size, stream.max_b_frames, stream.thread_count = gop, 0, 1  # with more threads the bytes would depend on them
+            stream.options = _options(codec, gop, quality)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        frame.pts = number
+        container.mux(stream.encode(frame))
+    if stream is not None:
+        container.mux(stream.encode(None))
+
+
+def _rate(fps):
+    return fractions.Fraction(fps).limit_denominator(60000)  # MPEG-4 counts time in 16 bits
+
+
+def _options(codec, gop, quality):
+    if codec == "mpeg4":
+        return {
+            "sc_threshold": "1000000000",
+            "flags": "+qscale",
+            "global_quality": str(quality * LAMBDA),
+            "qmin": str(quality),
+            "qmax": str(quality),
+        }
+    every = f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes=0:ref=1:weightp=0:open-gop=0:threads=1"
+    return {"preset": "veryfast", "qp": str(quality), "x264-params": every}
+
+
+def gops(index):
+    """The groups of pictures of a video: a range of frame numbers each, of which the first is whole.
+
+    Args:
+        index: a `VideoIndex`.
+    """
+    edges = [*index.keys.tolist(), len(index.ticks)]
+    return [range(first, last) for first, last in itertools.pairwise(edges)]
