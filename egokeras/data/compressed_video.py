@@ -6,8 +6,10 @@ MPEG-4 part 2 and H.264 without B-frames tell; everything else is encoded anew f
 
 import dataclasses
 import fractions
+import functools
 import itertools
 import pathlib
+import typing
 
 import av
 import numpy as np
@@ -32,13 +34,18 @@ class CodedFrame:
         number: in the video, from 0.
         kind: `I`, whole, or `P`, made from the one before.
         frame: the `av.VideoFrame`.
-        motion: a `Motion`; without any vector for a whole picture.
+        vectors: what the decoder exports (see `motion_vectors.on_grid`); None for a whole picture.
     """
 
     number: int
     kind: str
     frame: av.VideoFrame
-    motion: motion_vectors.Motion
+    vectors: np.ndarray | None
+
+    @functools.cached_property
+    def motion(self):
+        """The `Motion`; without any vector for a whole picture."""
+        return motion_vectors.on_grid(self.vectors, self.frame.height, self.frame.width)
 
     @property
     def rgb(self):
@@ -66,8 +73,7 @@ def read(index, numbers):
         if kind not in "IP":
             raise VideoError(index.path, f"frame {number} is a {kind}-frame, made from later ones too; encode the video anew")
         vectors = frame.side_data.get("MOTION_VECTORS")
-        motion = motion_vectors.on_grid(None if vectors is None else vectors.to_ndarray(), frame.height, frame.width)
-        yield CodedFrame(number=number, kind=kind, frame=frame, motion=motion)
+        yield CodedFrame(number=number, kind=kind, frame=frame, vectors=None if vectors is None else vectors.to_ndarray())
 
 
 def tells(path):
@@ -116,11 +122,11 @@ def write(container, pictures, fps, *, codec="mpeg4", gop=GOP, quality=QUALITY):
         codec: `mpeg4` or `libx264`.
         gop, quality: see `encode_anew`; of libx264 the quantization parameter, 0 to 51.
     """
-    stream = None
+    stream: typing.Any = None
     for number, picture in enumerate(pictures):
         if stream is None:
-            stream = container.add_stream(codec, rate=_rate(fps))
-            stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
+            stream = container.add_stream(codec, rate=fractions.Fraction(fps).limit_denominator(60000))  # MPEG-4 counts time in 16 bits
+            stream.height, stream.width, stream.pix_fmt = picture.shape[0], picture.shape[1], "yuv420p"
             stream.gop_size, stream.max_b_frames, stream.thread_count = gop, 0, 1  # with more threads the bytes would depend on them
             stream.options = _options(codec, gop, quality)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
@@ -128,10 +134,6 @@ def write(container, pictures, fps, *, codec="mpeg4", gop=GOP, quality=QUALITY):
         container.mux(stream.encode(frame))
     if stream is not None:
         container.mux(stream.encode(None))
-
-
-def _rate(fps):
-    return fractions.Fraction(fps).limit_denominator(60000)  # MPEG-4 counts time in 16 bits
 
 
 def _options(codec, gop, quality):

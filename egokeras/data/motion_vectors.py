@@ -13,6 +13,7 @@ import numpy as np
 CELL = 8  # pixels; larger blocks are several cells
 BLOCKS = ((16, 16), (16, 8), (8, 16), (8, 8))
 BOUND = 20.0  # pixels of motion at which CoViAR's 8 bits end
+NO_MAP = np.zeros(0, np.uint16)  # whole pixels have nothing between them
 MARGIN = 64  # pixels that a vector may point beyond the border
 
 
@@ -46,22 +47,31 @@ def on_grid(vectors, height, width):
             left out.
         height, width: of the picture.
     """
-    rows, columns = (-(-side // 16) * 16 // CELL for side in (height, width))
-    cells, inter = np.zeros((rows, columns, 2), np.int16), np.zeros((rows, columns), bool)
+    rows, columns = (-(-side // 16) * 2 for side in (height, width))
+    cells, inter = np.zeros((rows, columns, 2), np.int16), np.zeros((rows, columns), np.uint8)
+    if vectors is not None and (vectors["source"] > 0).any():
+        vectors = vectors[vectors["source"] < 0]
     if vectors is None or not len(vectors):
-        return Motion(cells=cells, inter=inter, scale=1)
-    vectors = vectors[vectors["source"] < 0]
+        return Motion(cells=cells, inter=inter.view(bool), scale=1)
+    sizes = vectors["w"].astype(np.int16) << 5 | vectors["h"]
     for width, height in BLOCKS:
-        of_size = vectors[(vectors["w"] == width) & (vectors["h"] == height)]
-        left, top = ((of_size[f"dst_{axis}"].astype(np.int64) - side // 2) // CELL for axis, side in (("x", width), ("y", height)))
-        inside = (left >= 0) & (top >= 0) & (left + width // CELL <= columns) & (top + height // CELL <= rows)
-        left, top, of_size = left[inside], top[inside], of_size[inside]
-        motion = np.stack([of_size["motion_x"], of_size["motion_y"]], 1)
-        for down in range(height // CELL):
-            for right in range(width // CELL):
-                cells[top + down, left + right] = motion
-                inter[top + down, left + right] = True
-    return Motion(cells=cells, inter=inter, scale=int(vectors["motion_scale"][0]) if len(vectors) else 1)
+        chosen = sizes == (width << 5 | height)
+        if chosen.all():
+            _put(cells, inter, vectors, width // CELL, height // CELL)
+        elif chosen.any():
+            _put(cells, inter, vectors[chosen], width // CELL, height // CELL)
+    return Motion(cells=cells, inter=inter.view(bool), scale=int(vectors["motion_scale"][0]))
+
+
+def _put(cells, inter, vectors, width, height):
+    """Fill in the cells of blocks of one size, given in cells."""
+    columns = cells.shape[1]
+    first = ((vectors["dst_y"] >> 3) - height // 2).astype(np.intp) * columns + ((vectors["dst_x"] >> 3) - width // 2)
+    x, y = vectors["motion_x"], vectors["motion_y"]
+    cells, inter = cells.reshape(-1, 2), inter.reshape(-1)
+    for offset in (down * columns + right for down in range(height) for right in range(width)):
+        at = first + offset
+        cells[at, 0], cells[at, 1], inter[at] = x, y, 1
 
 
 class Trace:
@@ -80,25 +90,29 @@ class Trace:
         """Go on to the next picture, made by `motion`."""
         height, width = self.source.shape[:2]
         back = _back(motion, height, width)
-        self.source = cv2.remap(self.source, back, None, cv2.INTER_NEAREST)
+        self.source = _picked(self.source, back)
 
     @property
     def motion(self):
         """p - A_t(p): (height, width, 2) int16, how far every pixel has come since the whole picture."""
-        return _identity(*self.source.shape[:2]) - self.source
+        return cv2.subtract(_identity(*self.source.shape[:2]), self.source)
 
     def prediction(self, whole):
         """I_0(A_t(p)): the whole picture (height, width, 3) uint8, each pixel moved to where it has come."""
-        return cv2.remap(whole, self.source, None, cv2.INTER_NEAREST)
+        return _picked(whole, self.source)
+
+
+def _picked(picture, at):
+    """The values of a picture at the pixels `at`, (height, width, 2) int16; beyond the border those of the border."""
+    return cv2.remap(picture, at, NO_MAP, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _back(motion, height, width):
-    """(height, width, 2) int16: where every pixel was copied from, within the picture."""
+    """(height, width, 2) int16: where every pixel was copied from; beyond the border it is that of the border."""
     small = motion.cells // motion.scale + ((motion.cells < 0) & (motion.cells % motion.scale != 0))  # towards zero
-    back = cv2.resize(small, (small.shape[1] * CELL, small.shape[0] * CELL), interpolation=cv2.INTER_NEAREST)[:height, :width]
-    back = back + _identity(height, width)
-    np.clip(back, 0, (width - 1, height - 1), out=back)
-    return back
+    rows, columns = motion.inter.shape
+    back = cv2.resize(small.astype(np.int16), (columns * CELL, rows * CELL), interpolation=cv2.INTER_NEAREST)[:height, :width]
+    return cv2.add(back, _identity(height, width))
 
 
 @functools.lru_cache(maxsize=4)
@@ -124,18 +138,21 @@ def predicted(reference, motion, rounding=0):
     if motion.scale > 2:
         x, y = ((dense[..., axis] / motion.scale + _identity(height, width)[..., axis]).astype(np.float32) for axis in (0, 1))
         return cv2.remap(reference, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    wide = cv2.copyMakeBorder(reference, MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_REPLICATE)
-    whole = dense // motion.scale + _identity(height, width) + MARGIN
-    np.clip(whole, 0, (width + 2 * MARGIN - 2, height + 2 * MARGIN - 2), out=whole)
-    x, y = whole[..., 0], whole[..., 1]
-    result = wide[y, x]
-    for right, down in ((1, 0), (0, 1), (1, 1)) if motion.scale == 2 else ():
-        rows, columns = np.nonzero((dense[..., 0] % 2 == right) & (dense[..., 1] % 2 == down))
-        at = y[rows, columns], x[rows, columns]
-        taps = [wide[at[0] + j, at[1] + i].astype(np.int16) for i in range(right + 1) for j in range(down + 1)]
-        half = len(taps) // 2 - rounding
-        result[rows, columns] = (sum(taps) + half) >> (len(taps) // 2)
-    return result
+    wide = cv2.copyMakeBorder(reference, MARGIN, MARGIN + 1, MARGIN, MARGIN + 1, cv2.BORDER_REPLICATE)
+    at = dense // motion.scale + _identity(height, width) + MARGIN
+    np.clip(at, 0, (width + 2 * MARGIN - 1, height + 2 * MARGIN - 1), out=at)
+    phases = _half_pixels(wide, rounding) if motion.scale == 2 else wide[None]
+    phase = (dense % motion.scale) @ np.array([1, 2], np.int32)
+    return phases[phase, at[..., 1], at[..., 0]]
+
+
+def _half_pixels(wide, rounding):
+    """The picture, between columns, between rows, and between both: (4, height - 1, width - 1, ...) uint8."""
+    wide = wide.astype(np.uint16)
+    left, right, below = wide[:-1, :-1], wide[:-1, 1:], wide[1:, :-1]
+    both = left + right + below + wide[1:, 1:]
+    found = left, (left + right + 1 - rounding) >> 1, (left + below + 1 - rounding) >> 1, (both + 2 - rounding) >> 2
+    return np.stack(found).astype(np.uint8)
 
 
 def rounding_type(reference, picture, motion):
@@ -153,7 +170,7 @@ def rounding_type(reference, picture, motion):
 
 def residual(picture, prediction):
     """What the prediction leaves over: int16, from -255 to 255."""
-    return picture.astype(np.int16) - prediction
+    return cv2.subtract(picture, prediction, dtype=cv2.CV_16S)
 
 
 def as_bytes(motion=None, residual=None):

@@ -15,8 +15,8 @@ def test_vectors_and_types_equal_the_reference(shared_data):
     for coded in compressed_video.read(index, range(20)):
         assert coded.kind == kinds[coded.number]
         expected = np.load(folder / "h264" / "motion_vectors" / f"mvs-{coded.number}.npy")
-        found = coded.frame.side_data.get("MOTION_VECTORS")
-        found = np.zeros((0, 10), np.int32) if found is None else np.stack([found.to_ndarray()[name].astype(np.int32) for name in NAMES], 1)
+        found = coded.vectors
+        found = np.zeros((0, 10), np.int32) if found is None else np.stack([found[name].astype(np.int32) for name in NAMES], 1)
         np.testing.assert_array_equal(found, expected)
         cells, inter = np.zeros((coded.motion.inter.shape + (2,)), int), np.zeros(coded.motion.inter.shape, bool)
         for source, w, h, _, _, x, y, *motion, scale in expected:
