@@ -55,7 +55,7 @@ class CodedFrame:
     @property
     def luma(self):
         """(height, width) uint8."""
-        plane = self.frame.planes[0]
+        plane: typing.Any = self.frame.planes[0]
         return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
 
 
