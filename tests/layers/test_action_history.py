@@ -56,7 +56,7 @@ def test_times_are_drawn_in_training_only(count):
 
 
 @pytest.mark.parametrize(
-    "layer", [EmbedPastActions(3, 4, 2, 3, 5, 2.0), KnownAt((2.0, 0.5)), DrawTimes(2, seed=1)], ids=lambda layer: layer.name
+    "layer", [EmbedPastActions(3, 4, 2, 3, 5, 2.0), KnownAt((2.0, 0.5)), DrawTimes(2, seed=1)], ids=lambda layer: type(layer).__name__
 )
 def test_configurations_come_back(layer):
     assert type(layer).from_config(layer.get_config()).get_config() == layer.get_config()
