@@ -4,15 +4,16 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
 
 demo: $(VENV)/.installed
 	$(BIN)/egokeras train
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 	$(BIN)/egokeras train --runs build/check
 
 lint: $(VENV)/.installed
