@@ -5,12 +5,16 @@ import pathlib
 import types
 import zlib
 
+import hypothesis
 import numpy as np
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if "PYTEST_XDIST_WORKER" in os.environ:  # the other workers have the other cores
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
+hypothesis.settings.register_profile("busy", deadline=None)  # how long an example takes depends on what else the machine does
+hypothesis.settings.load_profile("busy")
 
 ROOT = pathlib.Path(__file__).parent.parent
 

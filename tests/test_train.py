@@ -138,7 +138,7 @@ def test_grouped_folds_judge_every_clip_once(recipe, squares, tmp_path):
 
 
 def test_fewer_groups_than_folds_give_fewer_folds(recipe, squares, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "_fit", lambda *_: None)  # nothing of this depends on what is learned
+    monkeypatch.setattr(train, "_fit", lambda *_, **__: None)  # nothing of this depends on what is learned
     groups = len(set(squares.clips["group"][np.concatenate(recipe.data.rows(squares))]))
     folds = list(train.folds(dataclasses.replace(recipe, folds=groups + 1, epochs=1), tmp_path))
     assert len(folds) == groups and all(len(test) and len(trained) for _, _, test, trained in folds)
