@@ -1,0 +1,191 @@
+"""2D ResNets on a modality of compressed video, with internal classifiers from which a clip may leave early.
+
+He et al., "Deep Residual Learning for Image Recognition" (CVPR 2016), https://arxiv.org/abs/1512.03385, as Wu et al. use it on motion
+vectors, residuals and I-frames (CoViAR, https://arxiv.org/abs/1712.00636); the internal classifiers are those of Soufleri et al., "Advancing
+Compressed Video Action Recognition through Progressive Knowledge Distillation" (2024), https://arxiv.org/abs/2407.02713.
+"""
+
+import dataclasses
+import typing
+
+import keras
+from keras import layers
+
+from egokeras.errors import InputError
+from egokeras.layers import FoldTime, NormalizePixels, UnfoldTime
+
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
+EXPANSION = 4  # of a bottleneck's last convolution, from depth 50 on
+GRID = 4  # cells per side that an internal classifier sees
+MEAN, DEVIATION = [255 * value for value in (0.485, 0.456, 0.406)], [255 * value for value in (0.229, 0.224, 0.225)]  # ImageNet's
+CHANNELS = {"iframe": 3, "residual": 3, "motion_vector": 2}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InternalClassifier:
+    """Convolution - BatchNorm - 4x4 means - linear, on the output of a stage; without an activation, as published.
+
+    Attributes:
+        stage: 1, 2 or 3.
+        channels: of the convolution; None is as many as the stage has.
+        kernel: of the convolution, whose input is padded by 1.
+    """
+
+    stage: int
+    channels: int | None = None
+    kernel: int = 3
+
+
+PUBLISHED = {  # channels for networks of width 64
+    18: (InternalClassifier(stage=1, kernel=7), InternalClassifier(stage=2), InternalClassifier(stage=3)),
+    34: (InternalClassifier(stage=1, kernel=7), InternalClassifier(stage=2), InternalClassifier(stage=3)),
+    50: (InternalClassifier(stage=1, channels=64), InternalClassifier(stage=2, channels=256), InternalClassifier(stage=3, channels=1024)),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EarlyExitResNet:
+    """A ResNet per segment, whose logits are averaged over the segments of a clip; its published input is 224 pixels.
+
+    Attributes:
+        modality: the input: `iframe` (RGB), `residual` (128 + r) or `motion_vector` (128 + 127.5 / 20 m), all uint8.
+        depth: 18, 34 or 50.
+        width: channels of the first stage; 64 is the published network.
+        exits: internal classifiers; None is the published three, `()` none.
+        frozen: whether only the internal classifiers learn, and the rest infers: its BatchNorm neither uses nor moves statistics of
+            batches.
+        segments, size: of the data; None takes what it has.
+    """
+
+    modality: typing.Literal["iframe", "residual", "motion_vector"] = "iframe"
+    depth: typing.Literal[18, 34, 50] = 18
+    width: int = 64
+    exits: tuple[InternalClassifier, ...] | None = None
+    frozen: bool = False
+    segments: int | None = None
+    size: int | None = None
+
+    def __post_init__(self):
+        for field, known in (("modality", tuple(CHANNELS)), ("depth", tuple(BLOCKS))):
+            if getattr(self, field) not in known:
+                raise InputError(f"model.{field} is {getattr(self, field)!r}; it must be one of {', '.join(map(str, known))}.")
+        if any(not 1 <= one.stage <= 3 for one in self.exits or ()):
+            raise InputError("model.exits: an internal classifier sits behind stage 1, 2 or 3; behind the fourth is the network's own.")
+        if self.frozen and self.exits == ():
+            raise InputError("model.frozen: without exits nothing would learn; give exits, or let the network learn.")
+
+    @property
+    def modalities(self):
+        """Names of its inputs."""
+        return (self.modality,)
+
+    def build(self, *, classes, shapes):
+        """Model modality `(batch, segments, size, size, channels)` uint8 -> logits, each (batch, classes[space]).
+
+        Outputs are `{space}` of the whole network, `{space}_exit_1` ... of the internal classifiers, and `features` (batch, channels).
+
+        Args:
+            classes: label space to number of classes.
+            shapes: modality to the shape of a clip.
+
+        Raises:
+            InputError: the data has no such modality, or a clip of another shape.
+        """
+        segments, size = self._agreed(shapes)
+        clip = keras.Input((segments, size, size, CHANNELS[self.modality]), dtype="uint8", name=self.modality)
+        stages = self._stages(self._normalized(FoldTime(name="fold_time")(clip)))
+        features = layers.GlobalAveragePooling2D(name="pool")(stages[-1])
+        outputs = {space: self._mean(self._dense(count, space)(features), segments, space) for space, count in classes.items()}
+        for number, one in enumerate(self._exits(), 1):
+            seen = self._internal(stages[one.stage - 1], one, f"exit_{number}")
+            for space, count in classes.items():
+                name = f"{space}_exit_{number}"
+                outputs[name] = self._mean(self._dense(count, name)(seen), segments, name)
+        outputs["features"] = self._mean(features, segments, "features")
+        model = keras.Model({self.modality: clip}, outputs)
+        for layer in model.layers if self.frozen else ():
+            layer.trainable = "exit_" in layer.name
+        return model
+
+    def _agreed(self, shapes):
+        if self.modality not in shapes:
+            raise InputError(f"model.modality is {self.modality!r}, the data has {', '.join(shapes)}.")
+        segments, height, width, channels = shapes[self.modality]
+        if height != width or channels != CHANNELS[self.modality]:
+            raise InputError(
+                f"model: {self.modality} of {shapes[self.modality]} is not square or has not {CHANNELS[self.modality]} channels."
+            )
+        for field, found in (("segments", segments), ("size", height)):
+            if getattr(self, field) not in (None, found):
+                raise InputError(f"model.{field} is {getattr(self, field)}, the data has {found}; leave it out or give that.")
+        return segments, height
+
+    def _exits(self):
+        if self.exits is not None:
+            return self.exits
+        scaled = [one.channels and max(1, one.channels * self.width // 64) for one in PUBLISHED[self.depth]]
+        return tuple(dataclasses.replace(one, channels=channels) for one, channels in zip(PUBLISHED[self.depth], scaled, strict=True))
+
+    def _normalized(self, pixels):
+        """As CoViAR: x / 255, less the mean and over the deviation of the modality; motion and residuals then pass a BatchNorm."""
+        mean, deviation = {
+            "iframe": (MEAN, DEVIATION),
+            "residual": ([127.5] * 3, DEVIATION),
+            "motion_vector": ([127.5] * 2, [255.0] * 2),
+        }[self.modality]
+        x = NormalizePixels(mean, deviation, name="normalize")(pixels)
+        return x if self.modality == "iframe" else _batch_norm(x, "data_bn")
+
+    def _stages(self, x):
+        x = layers.ReLU(name="conv1_relu")(_batch_norm(_convolution(x, self.width, 7, 2, "conv1"), "conv1_bn"))
+        x = layers.ZeroPadding2D(1, name="pool1_pad")(x)  # zeros are no more than what the ReLU leaves
+        x = layers.MaxPooling2D(3, 2, name="pool1")(x)
+        found = []
+        for stage, blocks in enumerate(BLOCKS[self.depth]):
+            for block in range(blocks):
+                x = self._block(x, self.width << stage, 2 if stage and not block else 1, f"stage{stage + 1}_block{block + 1}")
+            found.append(x)
+        return found
+
+    def _block(self, x, channels, stride, name):
+        plan = [(channels, 3, stride), (channels, 3, 1)]
+        if self.depth >= 50:  # the stride on the 3x3, as in the weights that are around
+            plan = [(channels, 1, 1), (channels, 3, stride), (EXPANSION * channels, 1, 1)]
+        y = x
+        for number, (filters, kernel, step) in enumerate(plan, 1):
+            y = _batch_norm(_convolution(y, filters, kernel, step, f"{name}_conv{number}"), f"{name}_conv{number}_bn")
+            if number < len(plan):
+                y = layers.ReLU(name=f"{name}_relu{number}")(y)
+        if x.shape[-1] != y.shape[-1] or stride != 1:
+            x = _batch_norm(_convolution(x, y.shape[-1], 1, stride, f"{name}_shortcut"), f"{name}_shortcut_bn")
+        return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, y]))
+
+    def _internal(self, x, one, name):
+        x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+        if min(x.shape[1:3]) < one.kernel + GRID - 1:
+            raise InputError(f"model.exits: the map behind stage {one.stage} is too small for {GRID}x{GRID} cells; give larger pictures.")
+        x = layers.Conv2D(one.channels or x.shape[-1], one.kernel, use_bias=False, kernel_initializer=_he(), name=f"{name}_conv")(x)
+        x = layers.AdaptiveAveragePooling2D(GRID, name=f"{name}_pool")(_batch_norm(x, f"{name}_bn"))
+        return layers.Flatten(name=f"{name}_flatten")(x)
+
+    def _dense(self, count, name):
+        return layers.Dense(count, dtype="float32", name=f"{name}_linear")
+
+    def _mean(self, values, segments, name):
+        """The mean over the segments of a clip; the layer has the name of the output."""
+        return layers.GlobalAveragePooling1D(dtype="float32", name=name)(UnfoldTime(segments, name=f"{name}_unfold")(values))
+
+
+def _he():
+    return keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="untruncated_normal")
+
+
+def _convolution(x, filters, kernel, strides, name):
+    """Without a bias; both sides padded by half the kernel."""
+    if kernel > 1:
+        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+    return layers.Conv2D(filters, kernel, strides, use_bias=False, kernel_initializer=_he(), name=name)(x)
+
+
+def _batch_norm(x, name):
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
