@@ -14,7 +14,7 @@ ROWS = [
     ["evaluate", "export", "report", "train", "visualize"],
     ["gated_run"],
     ["submission", "gate", "inference", "plots"],
-    ["anticipation_scores", "comparison", "markov"],
+    ["anticipation_scores", "comparison", "markov", "wise"],
     ["students"],
     ["features", "run_folders", "scores", "video_features"],
     ["recogniser"],

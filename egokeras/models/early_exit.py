@@ -1,8 +1,8 @@
 """2D ResNets on a modality of compressed video, with internal classifiers from which a clip may leave early.
 
 He et al., "Deep Residual Learning for Image Recognition" (CVPR 2016), https://arxiv.org/abs/1512.03385, as Wu et al. use it on motion
-vectors, residuals and I-frames (CoViAR, https://arxiv.org/abs/1712.00636); the internal classifiers are those of Soufleri et al., "Advancing
-Compressed Video Action Recognition through Progressive Knowledge Distillation" (2024), https://arxiv.org/abs/2407.02713.
+vectors, residuals and I-frames (CoViAR, https://arxiv.org/abs/1712.00636); the internal classifiers are those of Soufleri et al.,
+"Advancing Compressed Video Action Recognition through Progressive Knowledge Distillation" (2024), https://arxiv.org/abs/2407.02713.
 """
 
 import dataclasses
