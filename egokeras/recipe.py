@@ -19,17 +19,20 @@ from egokeras.data.cropped import cropped
 from egokeras.data.joined import open_sets
 from egokeras.data.selection import split_rows
 from egokeras.data.transforms import Augment, Crop
-from egokeras.distill import SKDSRL, LabelSmoothing, SelfDistillation, SoftTargets, Supervised
+from egokeras.distill import SKDSRL, LabelSmoothing, ProgressiveDistillation, SelfDistillation, SoftTargets, Supervised, SupervisedExits
 from egokeras.errors import InputError
 from egokeras.files import run_file
 from egokeras.models import FrameModel, ResNet3D
 from egokeras.models.anticipation import RULSTM, AnticipationLSTM
+from egokeras.models.early_exit import EarlyExitResNet
 from egokeras.models.past_actions import PastActionsLSTM
 from egokeras.optim import Optim
 from egokeras.papers import PAPERS
 
+Model = FrameModel | ResNet3D | EarlyExitResNet | AnticipationLSTM | RULSTM | PastActionsLSTM
+Method = Supervised | LabelSmoothing | SoftTargets | SelfDistillation | SKDSRL | ProgressiveDistillation | SupervisedExits
 FACTS = ("paper", "published", "measured")  # fields that say something of a recipe and change nothing about its training
-PATHS = re.compile(r"data\.(shards|videos)|method\.teacher|method\.prior\.(parts\.\d+\.)*vectors|model\.backbone\.weights")
+PATHS = re.compile(r"data\.(shards|videos)|method\.teachers?|method\.prior\.(parts\.\d+\.)*vectors|model\.backbone\.weights")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,8 +123,8 @@ class Recipe:
 
     name: str
     data: Data = Data()
-    model: FrameModel | ResNet3D | AnticipationLSTM | RULSTM | PastActionsLSTM = FrameModel()
-    method: Supervised | LabelSmoothing | SoftTargets | SelfDistillation | SKDSRL = Supervised()
+    model: Model = FrameModel()
+    method: Method = Supervised()
     optim: Optim = Optim()
     epochs: int = 100
     batch_size: int = 16

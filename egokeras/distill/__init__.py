@@ -2,6 +2,7 @@
 
 from egokeras.distill.base import Distiller
 from egokeras.distill.label_priors import GloVe, LabelSmoothing, Mixture, Temporal, Uniform, VerbNoun
+from egokeras.distill.progressive import ProgressiveDistillation, SupervisedExits
 from egokeras.distill.self_distillation import SelfDistillation
 from egokeras.distill.skd_srl import SKDSRL
 from egokeras.distill.soft_targets import SoftTargets
@@ -13,9 +14,11 @@ __all__ = [
     "GloVe",
     "LabelSmoothing",
     "Mixture",
+    "ProgressiveDistillation",
     "SelfDistillation",
     "SoftTargets",
     "Supervised",
+    "SupervisedExits",
     "Temporal",
     "Uniform",
     "VerbNoun",

@@ -17,7 +17,7 @@ import contextlib
 import keras
 import tensorflow as tf
 
-from egokeras.distill.inputs import run
+from egokeras.distill.inputs import exits_of, run
 from egokeras.distill.supervised import Supervised
 from egokeras.errors import InputError
 from egokeras.losses import sum_over_replicas
@@ -133,12 +133,13 @@ class Distiller(keras.Model):
         return self._logs(inputs, targets, outputs, {"loss": sum(terms.values())}, clips)
 
     def _logs(self, inputs, targets, outputs, losses, clips):
-        scores = {f"{space}_top{k}": space for space in targets for k in self.top if k < outputs[space].shape[-1]}
+        scored = {**{space: space for space in targets}, **exits_of(outputs, targets)}
+        scores = {f"{name}_top{k}": (name, space) for name, space in scored.items() for k in self.top if k < outputs[name].shape[-1]}
         self.build_trackers([*losses, *scores])
         for name, value in sum_over_replicas(losses).items():
             self._trackers[name].update_state(value, sample_weight=clips)
-        for name, space in scores.items():
-            self._trackers[name].update_state(targets[space], outputs[space])
+        for score, (name, space) in scores.items():
+            self._trackers[score].update_state(targets[space], outputs[name])
         results = self.compute_metrics(inputs, targets, {space: outputs[space] for space in targets})
         if self.distribute_strategy.num_replicas_in_sync > 1:  # a device has added up its own clips alone
             sums = {name: (tracker.total.value, tracker.count.value) for name, tracker in self._trackers.items()}

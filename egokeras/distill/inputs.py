@@ -1,4 +1,4 @@
-"""Which of the data's named inputs a network gets, and of which view."""
+"""Which of the data's named inputs a network gets, and of which view; which of its outputs are early exits."""
 
 from egokeras.errors import InputError
 
@@ -31,3 +31,8 @@ def view(net, inputs, number):
     if not several:
         raise InputError("the method compares views of a clip; give it inputs of the shape (batch, views, ...), as a recipe does.")
     return {name: values[:, number] if name in several else values for name, values in inputs.items()}
+
+
+def exits_of(outputs, spaces):
+    """Name of each internal classifier's output to its label space: `action_exit_1` to `action`."""
+    return {name: space for space in spaces for name in outputs if name.startswith(f"{space}_exit_")}

@@ -48,10 +48,10 @@ class SoftTargets:
     @property
     def made_of(self):
         """What a snapshot of the training must agree with: the teacher."""
-        return {} if isinstance(self.teacher, keras.Model) else {"teacher": sha256(_file(self.teacher))}
+        return {} if isinstance(self.teacher, keras.Model) else {"teacher": sha256(model_file(self.teacher))}
 
     def networks(self, student):
-        teacher = self.teacher if isinstance(self.teacher, keras.Model) else egokeras.load_model(_file(self.teacher))
+        teacher = self.teacher if isinstance(self.teacher, keras.Model) else egokeras.load_model(model_file(self.teacher))
         _check_fit(teacher, student)
         teacher.trainable = False
         return {"teacher": teacher}
@@ -84,7 +84,12 @@ def check_weights(method, *names):
         raise InputError(f"method.temperature is {method.temperature}; give more than 0.")
 
 
-def _file(teacher):
+def model_file(teacher):
+    """The `model.keras` that a folder or a path means.
+
+    Raises:
+        InputError: there is none.
+    """
     path = pathlib.Path(teacher)
     file = path / "model.keras" if path.is_dir() else path
     if not teacher or not file.is_file():
