@@ -3,8 +3,6 @@
 A recipe file is a Python file with a docstring and a function `stages() -> tuple[Recipe, ...]`; it is data, and is run by its path.
 """
 
-import ast
-import collections.abc
 import dataclasses
 import difflib
 import inspect
@@ -27,6 +25,7 @@ from egokeras.models.anticipation import RULSTM, AnticipationLSTM
 from egokeras.models.early_exit import EarlyExitResNet
 from egokeras.models.past_actions import PastActionsLSTM
 from egokeras.optim import Optim
+from egokeras.overrides import fields_of, is_dataclass, parsed, replaced
 from egokeras.papers import PAPERS
 
 Model = FrameModel | ResNet3D | EarlyExitResNet | AnticipationLSTM | RULSTM | PastActionsLSTM
@@ -200,7 +199,7 @@ def load(recipe, changes=()):
         key, equals, text = change.partition("=")
         if equals and key in parameters:
             hint = typing.get_type_hints(stages).get(key) or _type_of(parameters[key].default, f"{path}: {key} of stages()")
-            arguments[key] = _parse(text, hint, key)
+            arguments[key] = parsed(text, hint, key)
         else:
             fields.append(change)
     made = stages(**arguments)
@@ -231,83 +230,14 @@ def override(stages, assignment):
         raise InputError(f"{assignment!r} is not key=value, for example optim.learning_rate=1e-3.")
     stage, _, rest = key.partition(".")
     chosen = [stage] if rest and stage in [recipe.name for recipe in stages] else [recipe.name for recipe in stages]
-    path = (rest if rest and [stage] == chosen and stage not in _fields(stages[0]) else key).split(".")
-    return tuple(_replace(recipe, path, text, key) if recipe.name in chosen else recipe for recipe in stages)
-
-
-def _replace(value: Any, path, text, key) -> Any:
-    first, rest = path[0], path[1:]
-    if isinstance(value, tuple) and rest and first.isdecimal() and int(first) < len(value):
-        return tuple(_replace(item, rest, text, key) if i == int(first) else item for i, item in enumerate(value))
-    if not _is_dataclass(value):
-        raise InputError(f"{key}: there is nothing below {value!r}; give the field before it a value first.")
-    if first not in _fields(value):
-        nearest = difflib.get_close_matches(first, _fields(value), n=1, cutoff=0.5)
-        cure = f"did you mean {nearest[0]!r}?" if nearest else f"it has {', '.join(_fields(value))}."
-        raise InputError(f"{key}: {type(value).__name__} has no field {first!r}; {cure}")
-    if rest:
-        return dataclasses.replace(value, **{first: _replace(getattr(value, first), rest, text, key)})
-    hint = typing.get_type_hints(type(value))[first]
-    return dataclasses.replace(value, **{first: _parse(text, hint, key)})
-
-
-def _is_dataclass(value) -> bool:
-    return dataclasses.is_dataclass(value)
-
-
-def _fields(value):
-    return [field.name for field in dataclasses.fields(value)]
-
-
-def _parse(text, hint, key):
-    for kind in _alternatives(hint):
-        if _is_dataclass(kind) and kind.__name__ == text:
-            return kind()
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text
-    for candidate in ({"true": True, "false": False}.get(text, value), text):
-        fitted = _fit(candidate, hint)
-        if fitted is not _MISFIT:
-            return fitted
-    wanted = ", ".join(getattr(kind, "__name__", str(kind)) for kind in _alternatives(hint))
-    raise InputError(f"{key}: {text!r} does not fit; it takes {wanted}.")
-
-
-_MISFIT = object()
-_ABSENT = object()
-
-
-def _alternatives(hint) -> tuple[Any, ...]:
-    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    return typing.get_args(hint) if union else (hint,)
-
-
-def _fit(value, hint) -> Any:
-    """`value` as an instance of a type hint, or _MISFIT; an int serves as a float, one item as a tuple of one, words by their commas."""
-    if len(_alternatives(hint)) > 1:
-        return next((fitted for kind in _alternatives(hint) if (fitted := _fit(value, kind)) is not _MISFIT), _MISFIT)
-    origin, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
-    if origin is typing.Literal:
-        return value if value in arguments else _MISFIT
-    if origin is types.NoneType:
-        return value if value is None else _MISFIT
-    if origin is float:
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else _MISFIT
-    if origin is tuple:
-        items = value.split(",") if isinstance(value, str) else value if isinstance(value, tuple | list) else (value,)
-        fitted = tuple(_fit(item, arguments[0]) for item in items)
-        return _MISFIT if any(item is _MISFIT for item in fitted) else fitted
-    if origin is collections.abc.Mapping:
-        return value if isinstance(value, dict) else _MISFIT
-    return value if isinstance(value, origin) and isinstance(value, bool) == (origin is bool) else _MISFIT
+    path = (rest if rest and [stage] == chosen and stage not in fields_of(stages[0]) else key).split(".")
+    return tuple(replaced(recipe, path, text, key) if recipe.name in chosen else recipe for recipe in stages)
 
 
 def as_json(value):
     """A recipe as JSON values, for the record and for comparison: objects carry their class's name under `is`."""
-    if _is_dataclass(value):
-        return {"is": type(value).__name__, **{name: as_json(getattr(value, name)) for name in _fields(value)}}
+    if is_dataclass(value):
+        return {"is": type(value).__name__, **{name: as_json(getattr(value, name)) for name in fields_of(value)}}
     if isinstance(value, Mapping):
         return {key: as_json(item) for key, item in value.items()}
     return [as_json(item) for item in value] if isinstance(value, tuple) else value
@@ -326,6 +256,9 @@ def differences(record, recipe):
 def settings(record):
     """Dotted key to value of every field of a recipe as JSON, but for the FACTS; an object's class stands under `KEY.is`."""
     return {key: value for key, value in _leaves(record) if key.partition(".")[0] not in FACTS}
+
+
+_ABSENT = object()
 
 
 def _shown(leaves, key):

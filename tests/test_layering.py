@@ -20,7 +20,7 @@ ROWS = [
     ["recogniser"],
     ["recipe"],
     ["compress", "data", "device", "distill", "models"],
-    ["accelerator", "callbacks", "layers", "losses", "metrics", "optim", "progress", "snapshots"],
+    ["accelerator", "callbacks", "layers", "losses", "metrics", "optim", "overrides", "progress", "snapshots"],
     ["files", "papers", "protocol"],
     ["errors"],
 ]
