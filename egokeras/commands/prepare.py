@@ -1,6 +1,9 @@
 """`egokeras prepare`: turn annotated videos into shards of clips."""
 
 import json
+import pathlib
+import shutil
+import sys
 
 EXAMPLE = "egokeras prepare epic100 EPIC_100_train.csv EPIC_100_validation.csv videos/ shards/epic100 --encoding jpeg"
 QUARANTINED = 3
@@ -38,7 +41,12 @@ def add_arguments(parser):
     parser.add_argument("videos", metavar="VIDEOS", help="folder of the videos, found by name in any folder below it")
     parser.add_argument("out", metavar="OUT", help="folder of the shards; the same command goes on after an interruption")
     parser.add_argument("--group", metavar="REGEX", help="what in a file's name must stay on one side of the split, such as P[0-9]+")
-    parser.add_argument("--modality", choices=("rgb", "flow"), default="rgb", help="show pictures, or the motion in them (default: rgb)")
+    parser.add_argument(
+        "--modality",
+        choices=("rgb", "flow", "compressed"),
+        default="rgb",
+        help="pictures, the motion in them, or what their files hold: OUT/iframe, OUT/residual and OUT/motion_vector (default: rgb)",
+    )
     options = OPTIONS | {f"flow_{name}": option for name, option in FLOW.items()}
     for name, (kind, metavar, text) in options.items():
         option = f"--{name.replace('_', '-')}"
@@ -54,10 +62,30 @@ def run(args):
     from egokeras.data.prepare import Preparation, prepare
 
     given = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
-    settings = Preparation(**given, flow=_flow(args))
-    summary = prepare(readers.read(args.dataset, args.annotations, args.group), args.videos, args.out, settings)
-    print(json.dumps(summary, indent=1) if args.json else "\n".join(lines(summary)))
-    return QUARANTINED if summary["quarantined"] else 0
+    annotations = readers.read(args.dataset, args.annotations, args.group)
+    if args.modality == "compressed":
+        summaries = _compressed(annotations, args.videos, pathlib.Path(args.out), given)
+    else:
+        summaries = [prepare(annotations, args.videos, args.out, Preparation(**given, flow=_flow(args)))]
+    for summary in summaries:
+        print(json.dumps(summary, indent=1) if args.json else "\n".join(lines(summary)))
+    return QUARANTINED if any(summary["quarantined"] for summary in summaries) else 0
+
+
+def _compressed(annotations, videos, out, given):
+    """The three modalities of the same clips, from the same copies of videos that had to be encoded anew."""
+    from egokeras.data.coded_clips import MODALITIES, Coded
+    from egokeras.data.prepare import Preparation, prepare
+
+    copies = out / ".copies"
+    copies.mkdir(parents=True, exist_ok=True)
+    sets = {name: Preparation(**given, coded=Coded(modality=name, copies=str(copies))) for name in MODALITIES}
+    summaries = [prepare(annotations, videos, out / name, settings) for name, settings in sets.items()]
+    anew = len(list(copies.glob("*.mkv")))
+    if anew:
+        print(f"{anew} videos tell no motion as they are (their codec, B-frames or rotation) and were encoded anew", file=sys.stderr)
+    shutil.rmtree(copies)
+    return summaries
 
 
 def _flow(args):
@@ -66,7 +94,7 @@ def _flow(args):
     from egokeras.errors import InputError
 
     given = {name: value for name in FLOW if (value := getattr(args, f"flow_{name}")) is not None}
-    if args.modality == "rgb" and given:
+    if args.modality != "flow" and given:
         raise InputError(f"--flow-{next(iter(given))} goes with --modality flow; give that too, or leave it out.")
     return Flow(**given) if args.modality == "flow" else None
 

@@ -8,6 +8,7 @@ import dataclasses
 import fractions
 import functools
 import itertools
+import os
 import pathlib
 import typing
 
@@ -103,7 +104,7 @@ def encode_anew(path, out, *, size=None, gop=GOP, quality=QUALITY):
         VideoError: the video cannot be read.
     """
     index, out = video.index(path), pathlib.Path(out)
-    unfinished = out.with_name(f".{out.stem}.unfinished{out.suffix}")
+    unfinished = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")  # another process may make the same
     try:
         with av.open(f"file:{unfinished}", "w") as container:
             write(container, video.decode(index, range(len(index.ticks)), size), index.fps, gop=gop, quality=quality)

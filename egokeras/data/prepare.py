@@ -250,7 +250,7 @@ def _finish(plan, settings, packer, writer, out):
     training = sum(1 << bit for bit, split in enumerate(splits) if not held_out(split))
     lengths = (clips["stop"] - clips["start"])[clips["splits"] & training > 0]
     about = {
-        "modality": "rgb",
+        "modality": settings.modality,
         "channels": settings.channels,
         "sampling": {"rule": settings.rule, "frames": settings.frames, **({"stride": settings.stride} if settings.rule == "dense" else {})},
         "resize": settings.resize,
@@ -265,6 +265,7 @@ def _finish(plan, settings, packer, writer, out):
         "clip_seconds": round(statistics.median(lengths.tolist() or (clips["stop"] - clips["start"]).tolist()), 3),
         "plan": plan.digest,
         **({"flow": dataclasses.asdict(settings.flow)} if settings.flow else {}),
+        **({"traced": settings.coded.traced} if settings.coded else {}),
     }
     writer.finish(clips, about)
 

@@ -14,6 +14,7 @@ import numpy as np
 from zlib_ng.zlib_ng import crc32
 
 from egokeras.data import clip_sampling, frame_files, shards, video, video_files, worker_pool
+from egokeras.data.coded_clips import WHOLE, Coded
 from egokeras.data.frame_rates import FrameRate
 from egokeras.data.optical_flow import CHANNELS, Flow
 from egokeras.data.video import VideoError
@@ -37,6 +38,7 @@ class Preparation:
         stride: of `dense`, from one frame of the clip to the next.
         resize: `squash`, `crop` or `pad` (see `video.resize`).
         flow: a `Flow` for clips that show motion (see `optical_flow`) and not the pictures themselves.
+        coded: a `Coded` for clips of what compressed video holds (see `coded_clips`); `frames` are then segments of the clip.
         frame_rate: frames per second of videos that are there as folders or tars of frames; None takes it from a table beside the
             annotations (see `frame_rates.find`).
         checksums: file of checksums of the videos, as `sha256sum` writes it (also MD5 and SHA-1); a video of another goes to quarantine.
@@ -57,6 +59,7 @@ class Preparation:
     stride: int = 1
     resize: str = "squash"
     flow: Flow | None = None
+    coded: Coded | None = None
     frame_rate: float | None = None
     checksums: str | None = None
     encoding: str = "raw"
@@ -83,6 +86,10 @@ class Preparation:
             raise InputError(f"frame_rate is {self.frame_rate:g}; give the number of frames in a second.")
         if not self.timeout > 0:
             raise InputError(f"timeout is {self.timeout:g} s; give more than 0.")
+        if self.coded and self.flow:
+            raise InputError("clips show optical flow or what compressed video holds; leave one of flow and coded out.")
+        if self.encoding == "jpeg" and self.shape[3] != 3:
+            raise InputError(f"{self.modality} has {self.shape[3]} channels, which no JPEG holds; use encoding 'raw'.")
         if self.encoding == "jpeg" and self.frames * self.size > JPEG_LIMIT:
             found = f"{self.frames} frames of {self.size} pixels"
             raise InputError(f"{found} do not fit one tall JPEG of {JPEG_LIMIT} rows; use encoding 'raw'.")
@@ -90,7 +97,7 @@ class Preparation:
     @property
     def shape(self):
         """Of a clip: (frames, height, width, 3)."""
-        return (self.frames, *self.picture, 3)
+        return (self.frames, *self.picture, self.coded.channels if self.coded else 3)
 
     @property
     def picture(self):
@@ -99,8 +106,15 @@ class Preparation:
 
     @property
     def channels(self):
-        """What the three channels of a picture are."""
+        """What the channels of a picture are: `RGB`, `flow`, `residual` or `motion_vector`."""
+        if self.coded and self.coded.modality != WHOLE:
+            return self.coded.modality
         return CHANNELS if self.flow else "RGB"
+
+    @property
+    def modality(self):
+        """Name of the clips as an input."""
+        return self.coded.modality if self.coded else "rgb"
 
     @property
     def processes(self):
@@ -155,7 +169,7 @@ def stage(path, items, settings, targets):
         InputError: a target cannot be written.
     """
     try:
-        index = _index(path, items[0].frame_rate, items[0].checksum)
+        index = _index(path, items[0].frame_rate, items[0].checksum, settings.coded)
     except Exception as error:  # whatever a strange file makes the decoder raise, it is this video's, not the run's, to bear
         return [why(error)] * len(items)
     found: dict[int, Staged | str] = {number: reason for number, item in enumerate(items) if (reason := _outside(index, item))}
@@ -230,14 +244,18 @@ def why(error):
 
 
 @functools.lru_cache(maxsize=2)
-def _index(path, frame_rate, checksum):
+def _index(path, frame_rate, checksum, coded):
     """Kept for the next items of the same video.
 
     Raises:
-        VideoError: the file has another checksum, or cannot be read.
+        VideoError: the file has another checksum, cannot be read, or holds pictures alone where their motion is wanted.
     """
     if checksum is not None and video_files.checksum(path, checksum) != checksum:
         raise VideoError(path, "its checksum is not the one that was given: the file was damaged or replaced")
+    if coded and frame_rate is not None:
+        raise VideoError(path, "it is a set of pictures, which hold no motion; give videos")
+    if coded:
+        return video.index(coded.readable(path))
     return video.index(path) if frame_rate is None else frame_files.index(path, frame_rate)
 
 
@@ -281,7 +299,9 @@ def cut(index, items, settings):
 
 
 def pictures(index, numbers, settings):
-    """Yield the frames of ascending `numbers` as (height, width, 3) uint8, RGB or flow; one may last until the next is asked for."""
+    """Yield the frames of ascending `numbers` as `settings` shows them, uint8; one may last until the next is asked for."""
+    if settings.coded:
+        return settings.coded.along(index, numbers, settings.picture, settings.resize)
     decode = frame_files.decode if isinstance(index, frame_files.FrameIndex) else video.decode
     if settings.flow is None:
         return decode(index, numbers, settings.picture, settings.resize)

@@ -181,7 +181,7 @@ def resize(picture, size, mode="squash"):
     height, width = picture.shape[:2]
     if (height, width) == _pair(size):
         return picture
-    to_height, to_width = _fit(height, width, size, mode)
+    to_height, to_width = fitted(height, width, size, mode)
     shrinks = to_height <= height and to_width <= width
     picture = cv2.resize(picture, (to_width, to_height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return centre(picture, size)
@@ -191,8 +191,8 @@ def _pair(size):
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
-def _fit(height, width, size, mode):
-    """Height and width before the centre is taken."""
+def fitted(height, width, size, mode):
+    """Height and width of a picture made to the `size`, before its centre is taken."""
     if mode == "squash":
         return _pair(size)
     scales = [wanted / given for wanted, given in zip(_pair(size), (height, width), strict=True)]
@@ -205,7 +205,7 @@ def scaled(frame, reformatter, size, mode, memory, turns=0):
 
     The planes of `gbrp` are area means of all of the chroma; for `rgb24` the library leaves out half of it, and takes longer.
     """
-    height, width = _fit(frame.height, frame.width, _pair(size)[:: -1 if turns % 2 else 1], mode)
+    height, width = fitted(frame.height, frame.width, _pair(size)[:: -1 if turns % 2 else 1], mode)
     shrinks = height <= frame.height and width <= frame.width
     how = Interpolation.AREA if shrinks else Interpolation.BILINEAR
     planes = reformatter.reformat(frame, width, height, "gbrp", interpolation=how, threads=1).planes
@@ -213,13 +213,13 @@ def scaled(frame, reformatter, size, mode, memory, turns=0):
     return cv2.merge([red, green, blue], memory)
 
 
-def centre(picture, size):
-    """Cut off or fill with black on both sides: (height, width, 3)."""
+def centre(picture, size, filling=0):
+    """Cut off or fill with black, or another number, on both sides: (height, width, channels)."""
     height, width = _pair(size)
     top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
     above, before = max(-top, 0), max(-left, 0)
     picture = picture[max(top, 0) : max(top, 0) + height, max(left, 0) : max(left, 0) + width]
     if picture.shape[:2] != (height, width):
         below, after = height - picture.shape[0] - above, width - picture.shape[1] - before
-        picture = np.pad(picture, ((above, below), (before, after), (0, 0)))
+        picture = np.pad(picture, ((above, below), (before, after), (0, 0)), constant_values=filling)
     return picture
