@@ -44,7 +44,7 @@ def moving_square(verb, noun, random):
     return clip
 
 
-def write_shards(folder, clips, classes):
+def write_shards(folder, clips, classes, modality="rgb"):
     """Shards of `clips`: an iterable of (pixels, split, video, group, label names)."""
     from egokeras.data.shards import Shards, ShardWriter, table_dtype
 
@@ -55,11 +55,17 @@ def write_shards(folder, clips, classes):
         ids = [names.index(labels[space]) if space in labels else -1 for space, names in classes.items()]
         table[row] = (f"c{row}", video, group, 0, 1, *writer.append(pixels), zlib.crc32(pixels), 1 << splits.index(split), *ids)
     about = {
-        "modality": "rgb", "channels": "RGB", "classes": classes, "clip_seconds": 1.0, "splits": splits, "quarantined": 0, "sources": [],
+        "modality": modality, "channels": "RGB", "classes": classes, "clip_seconds": 1.0, "splits": splits, "quarantined": 0, "sources": [],
         "sampling": {"rule": "uniform", "frames": len(clips[0][0])}, "resize": "squash", "fps_rule": "timestamps of the file",
     }  # fmt: skip
     writer.finish(table, about)
     return Shards(folder)
+
+
+@pytest.fixture(scope="session")
+def write_clips():
+    """`write_shards`."""
+    return write_shards
 
 
 @pytest.fixture(scope="session")
