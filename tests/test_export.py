@@ -68,7 +68,7 @@ def run_dir(data, tmp_path_factory):
     losses = {head: keras.losses.SparseCategoricalCrossentropy(from_logits=True) for head in CLASSES}
     trainer.compile(keras.optimizers.Adam(0.01), losses)
     rows = data.rows("train")
-    trainer.fit({"rgb": data.read(rows)}, {head: data.labels(head, rows) for head in CLASSES}, epochs=25, batch_size=16, verbose=0)
+    trainer.fit({"rgb": data.read(rows)}, {head: data.labels(head, rows) for head in CLASSES}, epochs=40, batch_size=16, verbose=0)
     model.save(folder / "model.keras")
     write_json(folder / "classes.json", CLASSES)
     write_json(folder / "recipe.json", {"data": {"shards": str(data.path)}})

@@ -95,7 +95,7 @@ def test_a_recipe_on_the_wrong_kind_of_set(epic_noise, observations, data, tmp_p
     segments = observations.segments()
     observations.write(tmp_path / "labels", np.ones((len(segments), 10, 3), "int16"), segments, "labels")
     folder = {"rgb": epic_noise.path, "features": data / "rgb", "labels": tmp_path / "labels"}[kind]
-    (stage,) = recipes.load(name, [f"data.shards={folder}", "data.heads=action"])
+    stage, *_ = recipes.load(name, [f"data.shards={folder}", "data.heads=action"])
     with pytest.raises(InputError, match=said):
         fit(stage, tmp_path)
 

@@ -1,10 +1,8 @@
 """The trainings of the benchmark of label-smoothing priors: each a line of `results.jsonl`, none done twice, in several processes."""
 
-import concurrent.futures
 import dataclasses
 import functools
 import json
-import multiprocessing
 import os
 import pathlib
 import sys
@@ -14,8 +12,8 @@ from anticipation.prior_training import CUTS, DECIDING, Settings, train
 from egokeras.data import readers
 from egokeras.data.observe import observe
 from egokeras.data.past_actions import PastLabels
-from egokeras.data.worker_pool import end_with_parent
 from egokeras.files import sha256
+from processes import in_processes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,25 +104,5 @@ def cost(job):
 
 def trained(bench, jobs):
     """Yield (job, result) as the trainings end."""
-    work = [(job, bench.settings, bench.set_of(job), bench.glove) for job in jobs]
-    if not bench.workers:
-        yield from ((arguments[0], train(*arguments)) for arguments in work)
-        return
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(bench.workers, mp_context=context, initializer=prepare_worker) as pool:
-        futures = {pool.submit(train, *arguments): arguments[0] for arguments in work}
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def prepare_worker():
-    """A worker trains with one thread, and ends when the process that started it does."""
-    end_with_parent()
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    calls = [(job, bench.settings, bench.set_of(job), bench.glove) for job in jobs]
+    yield from ((arguments[0], result) for arguments, result in in_processes(train, calls, bench.workers))

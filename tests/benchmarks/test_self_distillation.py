@@ -34,6 +34,7 @@ def test_table_against_hand_computed_values(module):
     assert "| majority | | 20.0 | | | |" in lines
 
 
+@pytest.mark.slow
 def test_it_runs_and_goes_on(module, tmp_path, monkeypatch, capsys):
     command = ["self_distillation", "--tiny", "--seeds", "1", "--workers", "0", "--out", str(tmp_path)]
     for rows in (["r3d_augmented"], ["kd_r50_r18", "skd_srl"]):
