@@ -6,7 +6,7 @@ import json
 EXAMPLE = "egokeras describe report_convnet1d"
 TENSORFLOW = True
 FEATURES = (14, 1024)  # RU-LSTM's
-SHAPES = {"objects": (14, 352), "labels": (10, 3)}
+SHAPES: dict[str, tuple[int, ...]] = {"objects": (14, 352), "labels": (10, 3)}
 SHAPES |= {name: (3, 224, 224, 2 if name == "motion_vector" else 3) for name in ("iframe", "residual", "motion_vector")}  # CoViAR's
 
 
