@@ -23,6 +23,7 @@ COMMANDS = {
     "prior": "show what else a label smoothing prior holds possible",
     "report": "write one HTML page about a run",
     "compare": "set runs side by side: scores over seeds, differences, costs, curves",
+    "wise": "weigh the early exits of a run, and say what leaving early costs and gains",
     "visualize": "picture what a layer of the backbone responds to",
     "verify": "check every checksum and count of shards, a run or an artifact",
     "list": "list recipes and exports",

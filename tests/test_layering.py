@@ -12,7 +12,7 @@ ROWS = [
     ["commands"],
     ["experiments"],
     ["evaluate", "export", "report", "train", "visualize"],
-    ["gated_run"],
+    ["exit_ensemble", "gated_run"],
     ["submission", "gate", "inference", "plots"],
     ["anticipation_scores", "comparison", "markov", "wise"],
     ["students"],
