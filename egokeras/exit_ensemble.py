@@ -41,20 +41,23 @@ def open_networks(run_dir, order=ORDER):
     """Modality to trained network with exits, and the `Data` that they were trained on, of a run of several stages.
 
     Args:
-        run_dir: of the recipe `pkd_wise`: a stage per network is called like its modality with `_exits`.
+        run_dir: of the recipe `pkd_wise`, or another with a stage for each network with exits.
         order: the modalities in the order in which they are computed.
 
     Raises:
         InputError: a network is not there.
     """
-    folders = {modality: pathlib.Path(run_dir) / f"{modality}_exits" for modality in order}
-    for folder in folders.values():
-        if not (folder / "model.keras").is_file():
-            raise InputError(
-                f"{folder} has no trained network; give a run of the recipe pkd_wise, or another --order than {','.join(order)}."
-            )
-    networks = {modality: egokeras.load_model(folder / "model.keras") for modality, folder in folders.items()}
-    return networks, Data.of_run(read_json(next(iter(folders.values())) / "recipe.json"))
+    folders = {}
+    for file in sorted(pathlib.Path(run_dir).glob("*/recipe.json")):
+        model = read_json(file).get("model", {})
+        if model.get("is") == "EarlyExitResNet" and model.get("exits") != [] and (file.parent / "model.keras").is_file():
+            folders[model["modality"]] = file.parent
+    for modality in order:
+        if modality not in folders:
+            cure = f"give a run of the recipe pkd_wise, or another --order than {','.join(order)}"
+            raise InputError(f"{run_dir} has no trained network of {modality} with exits; {cure}.")
+    networks = {modality: egokeras.load_model(folders[modality] / "model.keras") for modality in order}
+    return networks, Data.of_run(read_json(folders[order[0]] / "recipe.json"))
 
 
 def exits_of(networks, shards, rows, spaces, batch_size=16):

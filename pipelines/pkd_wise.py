@@ -46,7 +46,7 @@ def stages(
         )
         exits = dataclasses.replace(
             network,
-            name=f"{modality}_exits",
+            name="pkd_wise" if modality == "iframe" else f"{modality}_exits",
             model=dataclasses.replace(network.model, exits=None, frozen=True),
             method=ProgressiveDistillation(teachers=teachers, boundaries=boundaries),
             optim=Optim(learning_rate=rate, schedule=StepDecay(factor=0.1, first=first, every=every)),

@@ -33,7 +33,8 @@ def run_dir(write_clips, tmp_path_factory):
         run.mkdir(parents=True)
         model.save(run / "model.keras")
         shards = ",".join(str(folder / name) for name in MODALITIES)
-        (run / "recipe.json").write_text(json.dumps({"data": {"shards": shards}}))
+        about = {"is": "EarlyExitResNet", "modality": modality, "exits": None}
+        (run / "recipe.json").write_text(json.dumps({"data": {"shards": shards}, "model": about}))
     return folder / "run"
 
 
@@ -80,9 +81,9 @@ def test_the_command_says_what_leaving_early_costs(run_dir, capsys, monkeypatch)
     said = capsys.readouterr().out
     assert "15 clips; top-1 % at every exit" in said and "residual 1" in said and "leaving above 0.0000:" in said
     assert cli.main(["wise", str(run_dir), "--order", "residual,sound"]) == 1
-    assert "sound_exits has no trained network" in capsys.readouterr().err
+    assert "has no trained network of sound with exits" in capsys.readouterr().err
 
 
 def test_a_run_without_networks(tmp_path):
-    with pytest.raises(InputError, match="residual_exits has no trained network; give a run of the recipe pkd_wise"):
+    with pytest.raises(InputError, match="has no trained network of residual with exits; give a run of the recipe pkd_wise"):
         open_networks(tmp_path)

@@ -101,8 +101,8 @@ def test_progressive_recipe_trains_all_its_stages(coded_noise, tmp_path):
             stage = dataclasses.replace(stage, epochs=1)
         (tmp_path / stage.name).mkdir()
         train.fit(stage, tmp_path / stage.name, quiet=True)
-    for modality in ("motion_vector", "residual", "iframe"):
-        before, after = (egokeras.load_model(tmp_path / name / "model.keras") for name in (modality, f"{modality}_exits"))
+    for modality, exits in {"motion_vector": "motion_vector_exits", "residual": "residual_exits", "iframe": "pkd_wise"}.items():
+        before, after = (egokeras.load_model(tmp_path / name / "model.keras") for name in (modality, exits))
         clips = open_sets(coded_noise).inputs(np.arange(3))
         found = after({modality: clips[modality]}, training=False)
         np.testing.assert_allclose(found["action"], before({modality: clips[modality]}, training=False)["action"], rtol=1e-5)
