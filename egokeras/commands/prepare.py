@@ -78,13 +78,12 @@ def _compressed(annotations, videos, out, given):
     from egokeras.data.prepare import Preparation, prepare
 
     copies = out / ".copies"
-    copies.mkdir(parents=True, exist_ok=True)
     sets = {name: Preparation(**given, coded=Coded(modality=name, copies=str(copies))) for name in MODALITIES}
     summaries = [prepare(annotations, videos, out / name, settings) for name, settings in sets.items()]
     anew = len(list(copies.glob("*.mkv")))
     if anew:
         print(f"{anew} videos tell no motion as they are (their codec, B-frames or rotation) and were encoded anew", file=sys.stderr)
-    shutil.rmtree(copies)
+    shutil.rmtree(copies, ignore_errors=True)
     return summaries
 
 
