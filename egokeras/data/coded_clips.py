@@ -10,7 +10,6 @@ import os
 import pathlib
 import typing
 
-import cv2
 import numpy as np
 
 from egokeras.data import compressed_video, motion_vectors, video
@@ -57,6 +56,7 @@ class Coded:
         known = f"{pathlib.Path(path).resolve()} {about.st_size} {about.st_mtime_ns}"
         copy = pathlib.Path(self.copies) / f"{hashlib.sha256(known.encode()).hexdigest()[:32]}.mkv"
         if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
             compressed_video.encode_anew(path, copy)
         return copy
 
@@ -108,9 +108,7 @@ class Coded:
         else:
             prediction = trace.prediction(whole) if self.traced else motion_vectors.predicted(before, coded.motion)
             picture = motion_vectors.as_bytes(residual=motion_vectors.residual(coded.rgb, prediction))
-        height, width = video.fitted(picture.shape[0], picture.shape[1], size, resize)
-        how = cv2.INTER_AREA if height <= picture.shape[0] and width <= picture.shape[1] else cv2.INTER_LINEAR
-        return video.centre(cv2.resize(picture, (width, height), interpolation=how), size, 128)
+        return video.resize(picture, size, resize, filling=128)
 
     def _scaled(self, motion, size, resize):
         """Motion in pixels of the stored picture."""

@@ -171,12 +171,13 @@ def _is_disposable(packet, prefix):
     return slices > 0 and at == len(data)
 
 
-def resize(picture, size, mode="squash"):
-    """A picture (height, width, 3) uint8 in another size; one that has the size is returned itself.
+def resize(picture, size, mode="squash", filling=0):
+    """A picture (height, width, channels) uint8 in another size; one that has the size is returned itself.
 
     Args:
         size: (height, width), or one number for both.
         mode: `squash` (aspect ratio given up), `crop` (made to fill the size, then the centre) or `pad` (made to fit, black around).
+        filling: what is around in the place of black.
     """
     height, width = picture.shape[:2]
     if (height, width) == _pair(size):
@@ -184,7 +185,7 @@ def resize(picture, size, mode="squash"):
     to_height, to_width = fitted(height, width, size, mode)
     shrinks = to_height <= height and to_width <= width
     picture = cv2.resize(picture, (to_width, to_height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return centre(picture, size)
+    return centre(picture, size, filling)
 
 
 def _pair(size):
@@ -201,7 +202,7 @@ def fitted(height, width, size, mode):
 
 
 def scaled(frame, reformatter, size, mode, memory, turns=0):
-    """An `av.VideoFrame` in RGB as `_fit` says, in `memory` if that is of the shape; it will be turned by `turns` quarters.
+    """An `av.VideoFrame` in RGB as `fitted` says, in `memory` if that is of the shape; it will be turned by `turns` quarters.
 
     The planes of `gbrp` are area means of all of the chroma; for `rgb24` the library leaves out half of it, and takes longer.
     """
