@@ -19,7 +19,7 @@ from egokeras import recipe as recipes
 from egokeras.errors import InputError
 from egokeras.files import UNFINISHED, read_json, write_json
 from egokeras.run_folders import EXPERIMENT
-from egokeras.train import open_shards
+from egokeras.train import begun_with, open_shards
 
 OPENING, CLOSING = "([{", ")]}"
 FEATURES = ".features"
@@ -242,11 +242,7 @@ def _begun(stage, folder, shards):
     file = folder / "recipe.json"
     if not file.is_file():
         return 0
-    record = read_json(file)
-    if not isinstance(record, dict) or not isinstance(record.get("epochs"), int):
-        raise InputError(f"{file} is not the recipe of a run; restore it, or remove {folder} to train anew.")
-    data, _, epochs = record.pop("data_sha256", None), record.pop("channels", None), record["epochs"]
-    changed = recipes.differences({**record, "epochs": max(stage.epochs, epochs)}, stage)
+    epochs, data, changed = begun_with(stage, file, f"remove {folder} to train anew")
     if data != shards.sha256:
         changed.append(f"{shards.path} does not hold the shards that it began with")
     if changed:

@@ -132,19 +132,33 @@ def check_resumable(recipe, run_dir):
     begun = snapshots.names(run_dir / SNAPSHOTS)
     if not file.exists() and not begun:  # it was killed before it began
         return
-    record, shards = read_json(file), open_shards(recipe)
-    if not isinstance(record, dict) or not isinstance(record.get("epochs"), int):
-        raise InputError(f"{file} is not the recipe of a run; restore it, or train anew without --resume.")
-    data, _ = record.pop("data_sha256", None), record.pop("channels", None)
-    changed = recipes.differences({**record, "epochs": max(recipe.epochs, record["epochs"])}, recipe)
+    epochs, data, changed = begun_with(recipe, file, "train anew without --resume")
+    shards = open_shards(recipe)
     if changed:
         raise InputError(f"{run_dir}: {', '.join(changed)}; resume with what it began with, or train anew without --resume.")
     if not begun and (run_dir / "model.keras").exists():
         raise InputError(f"{run_dir} has a trained model and no {SNAPSHOTS} to go on from; train anew without --resume.")
-    if recipe.epochs > record["epochs"] and isinstance(recipe.optim.schedule, Cosine):
-        print(f"{run_dir}: the learning rate follows a cosine, from here on that of {recipe.epochs} epochs and not {record['epochs']}.")
+    if recipe.epochs > epochs and isinstance(recipe.optim.schedule, Cosine):
+        print(f"{run_dir}: the learning rate follows a cosine, from here on that of {recipe.epochs} epochs and not {epochs}.")
     if data != shards.sha256:
         raise InputError(f"{run_dir}: {shards.path} does not hold the shards that it began with; give those: data.shards=FOLDER.")
+
+
+def begun_with(recipe, file, otherwise):
+    """What a training began with: its epochs, the SHA-256 of its data, and what else differs from `recipe`, fewer epochs included.
+
+    Args:
+        file: `recipe.json` of its run.
+        otherwise: what else one can do than to restore a file that is broken.
+
+    Raises:
+        InputError: it is no recipe of a run.
+    """
+    record = read_json(file)
+    if not isinstance(record, dict) or not isinstance(record.get("epochs"), int):
+        raise InputError(f"{file} is not the recipe of a run; restore it, or {otherwise}.")
+    data, _, epochs = record.pop("data_sha256", None), record.pop("channels", None), record["epochs"]
+    return epochs, data, recipes.differences({**record, "epochs": max(recipe.epochs, epochs)}, recipe)
 
 
 def _fit(recipe, student, source, rows, conduct, run_dir, *, fold=None, begin=lambda: None):
