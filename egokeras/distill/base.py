@@ -115,22 +115,23 @@ class Distiller(keras.Model):
         inputs, targets = data
         with tf.GradientTape() as tape, self._own_noise():
             outputs, terms = self.method.terms(self.student, self.nets, inputs, targets, training=True)
-            loss = sum(terms.values()) + self._penalty() / self.distribute_strategy.num_replicas_in_sync
-            scaled = self.optimizer.scale_loss(loss)
+            penalties = [penalty / self.distribute_strategy.num_replicas_in_sync for penalty in self.student.losses]
+            scaled = self.optimizer.scale_loss(_sum([*terms.values(), *penalties]))
         weights = self.trainable_variables
-        self.optimizer.apply(_reduced(tape.gradient(scaled, weights)), weights)
+        l2 = self.l2 / self.distribute_strategy.num_replicas_in_sync
+        gradients = (
+            _with_l2(tape.gradient(scaled, weights), weights, self.optimizer.scale_loss(l2)) if l2 else tape.gradient(scaled, weights)
+        )
+        self.optimizer.apply(_reduced(gradients), weights)
+        loss = _sum([*terms.values(), *penalties, *([l2 * _sum([tf.nn.l2_loss(weight) for weight in weights])] if l2 else [])])
         return self._logs(inputs, targets, outputs, {"loss": loss, **terms}, _count(targets))
-
-    def _penalty(self):
-        decay = self.l2 * sum(tf.nn.l2_loss(weight) for weight in self.trainable_variables) if self.l2 else 0.0
-        return decay + sum(self.student.losses)
 
     def test_step(self, data):
         """The supervised loss and the metrics, whatever the method, so that `val_loss` means the same for all."""
         clips = _count(data[1])
         inputs, targets = data if self.distribute_strategy.num_replicas_in_sync == 1 else _filled(*data)
         outputs, terms = Supervised().terms(self.student, {}, inputs, targets, training=False)
-        return self._logs(inputs, targets, outputs, {"loss": sum(terms.values())}, clips)
+        return self._logs(inputs, targets, outputs, {"loss": _sum([*terms.values()])}, clips)
 
     def _logs(self, inputs, targets, outputs, losses, clips):
         scored = {**{space: space for space in targets}, **exits_of(outputs, targets)}
@@ -161,6 +162,16 @@ class Distiller(keras.Model):
         yield
         for seed in seeds:
             seed.assign_sub(tf.cast(shift, seed.dtype))
+
+
+def _sum(terms):
+    """The sum of scalars, always in their order: TensorFlow's AddN begins with whichever of its inputs nobody else still needs."""
+    return tf.reduce_sum(tf.stack(terms))
+
+
+def _with_l2(gradients, weights, l2):
+    """Gradients of the loss with l2 / 2 |w|^2 in it: g + l2 w, written so that TensorFlow does not merge it into an AddN, see `_sum`."""
+    return [l2 * weight if gradient is None else gradient - (-l2) * weight for gradient, weight in zip(gradients, weights, strict=True)]
 
 
 def _count(targets):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from egokeras.distill import Distiller
+from egokeras.distill import SKDSRL, Distiller
 from egokeras.metrics import TopK
 
 
@@ -72,6 +72,38 @@ def test_trackers_made_beforehand_are_those_that_a_step_makes():
     names = ready.tracked
     ready.build_trackers(["loss"])
     assert ready.tracked == names == lazy.tracked
+
+
+def test_a_step_does_not_depend_on_how_many_the_process_has_done():
+    """TensorFlow orders a step anew after some 90 of them; a sum of three gradients must not come out otherwise for it.
+
+    Betas of the two branches' BatchNorm have one gradient, which TensorFlow computes once for both, and of each view, and l2.
+    """
+    keras.utils.set_random_seed(0)
+
+    def branch(x):
+        return keras.layers.BatchNormalization()(keras.layers.Dense(32, use_bias=False)(x))
+
+    x = inputs = keras.Input((6,), name="x")
+    for _ in range(3):
+        x = keras.layers.ReLU()(keras.layers.Add()([branch(x), branch(x)]))
+    made = Distiller(keras.Model({"x": inputs}, {"y": keras.layers.Dense(3)(x), "features": x}), SKDSRL(projection=8, hidden=4))
+    made.compile(keras.optimizers.SGD(0.01, momentum=0.9), top=(1,), l2=1e-3)
+    random = np.random.default_rng(0)
+    views, labels = random.normal(size=(200, 8, 2, 6)).astype("float32"), random.integers(0, 3, (200, 8))
+    batches = [({"x": tf.constant(view)}, {"y": tf.constant(label)}) for view, label in zip(views, labels, strict=True)]
+    begun = steps(made, batches[:20])
+    ends = []
+    for warm_up in (batches, batches[:1]):
+        step = tf.function(made.train_step)
+        for batch in warm_up:
+            step(batch)
+        for name, variable in made.state_variables().items():
+            variable.assign(begun[name])
+        for batch in batches[20:]:
+            step(batch)
+        ends.append(values(made))
+    assert not [name for name in begun if not np.array_equal(ends[0][name], ends[1][name])]
 
 
 def test_l2_is_the_weight_decay_that_momentum_sees():
