@@ -20,6 +20,7 @@ import json
 import pathlib
 import sys
 
+from clips import listed, rendered
 from processes import in_processes
 
 ROWS = ("r3d_baseline", "r3d_augmented", "kd_r50_r18", "self_kd", "skd_srl")
@@ -53,28 +54,12 @@ class Sizes:
 TINY = Sizes(participants=2, held_out=1, epochs=1, width=2, stored=(6, 36), seen=(4, 32), hold_out=0.5)
 
 
-def prepare_world(out, sizes, tiny):
-    """Shards of the rendered kitchen."""
-    from egokeras.data import readers
-    from egokeras.data.prepare import Preparation, prepare
-    from egokeras.data.synthetic import World
-
-    people = {"participants": sizes.participants + sizes.held_out, "held_out": sizes.held_out}
-    world = World(**people, **({"videos_per_participant": 1, "seconds": (12.0, 12.0)} if tiny else {}))
-    folder = world.render(out / "world")
-    frames, size = sizes.stored
-    settings = Preparation(frames=frames, size=size, windows=0)
-    return prepare(readers.read("epic100", [folder]), folder / "videos", out / "shards", settings)["path"]
-
-
-def prepare_fights(out, folder, sizes):
-    """Shards of clips in a folder with `clips.csv`."""
-    from egokeras.data import readers
+def prepare_clips(out, annotations, videos, sizes):
+    """Shards of annotated videos: their folder."""
     from egokeras.data.prepare import Preparation, prepare
 
     frames, size = sizes.stored
-    settings = Preparation(frames=frames, size=size, windows=0)
-    return prepare(readers.read("table", [folder / "clips.csv"]), folder, out / "shards", settings)["path"]
+    return prepare(annotations, videos, out / "shards", Preparation(frames=frames, size=size, windows=0))["path"]
 
 
 def stages_of(row, shards, sizes, seed):
@@ -256,7 +241,8 @@ def main():
     sizes = TINY if args.tiny else Sizes()
     sizes = dataclasses.replace(sizes, epochs=args.epochs or sizes.epochs)
     args.out.mkdir(parents=True, exist_ok=True)
-    shards = prepare_fights(args.out, args.fights, sizes) if args.fights else prepare_world(args.out, sizes, args.tiny)
+    people = {"participants": sizes.participants, "held_out": sizes.held_out, "tiny": args.tiny}
+    shards = prepare_clips(args.out, *(listed(args.fights) if args.fights else rendered(args.out, **people)), sizes)
     result = measure(args.out, shards, sizes, args.seeds, args.rows, args.workers)
     write_json(args.out / "result.json", result)
     lines = list(text(result))

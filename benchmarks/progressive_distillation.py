@@ -1,0 +1,278 @@
+"""PKD and WISE on compressed video: who teaches the internal classifiers best, and what weighing all exits and leaving early are worth.
+
+Trains the networks of the recipe `pkd_wise` with `small=true` (18 layers of 16 channels, three segments of 64 pixels) from scratch, once
+per seed, and then their internal classifiers, the networks frozen, by the labels (CE), by the I-frame network (I-frame KD), by motion
+vectors, residuals and I-frames in turn (PKD) and in the reversed order, all for equally many epochs. Data is the rendered kitchen, judged
+on participants that nothing has looked at, or the fights of a folder with `clips.csv`, too few to order methods by.
+
+    python benchmarks/progressive_distillation.py --out build/progressive_distillation
+    python benchmarks/progressive_distillation.py --fights DATA/fight_surv --out build/progressive_fights
+
+Tables: top-1 of every exit for each method; the exits' answers alone, as their mean and weighed by WISE, whose weights are fitted on
+the training clips; leaving early at a threshold that is chosen on half of the held-out groups and judged on the others. `curve.png` draws
+accuracy over cost. The same command goes on after an interruption; with more seeds it adds them.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import sys
+
+import numpy as np
+
+from clips import listed, rendered
+from processes import in_processes
+
+METHODS = {
+    "CE": None,
+    "I-frame KD": ("iframe",),
+    "PKD": ("motion_vector", "residual", "iframe"),
+    "reversed": ("iframe", "residual", "motion_vector"),
+}
+ORDER = ("residual", "motion_vector", "iframe")  # in which the exits are computed
+LOST = 0.5  # points of accuracy that leaving early may lose
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How much of everything.
+
+    Attributes:
+        participants: of the rendered world, that are learned from.
+        held_out: that judge.
+        pixels: side of the pictures; of 32 segments of three.
+        width: channels of the first stage.
+        epochs: of the networks; None is the recipe's.
+        exit_epochs: of the internal classifiers; None is the recipe's.
+    """
+
+    participants: int = 4
+    held_out: int = 4
+    pixels: int = 64
+    width: int = 16
+    epochs: int | None = None
+    exit_epochs: int | None = None
+
+
+TINY = Sizes(participants=1, held_out=2, width=2, epochs=1, exit_epochs=3)
+
+
+def prepare_clips(out, annotations, videos, sizes):
+    """The three sets of annotated videos, as one `data.shards`."""
+    from egokeras.data.coded_clips import MODALITIES, Coded
+    from egokeras.data.prepare import Preparation, prepare
+
+    made = []
+    for modality in MODALITIES:
+        coded = Coded(modality=modality, copies=str(out / "copies"))
+        made.append(prepare(annotations, videos, out / "sets" / modality, Preparation(frames=3, size=sizes.pixels, coded=coded, windows=0)))
+    return ",".join(summary["path"] for summary in made)
+
+
+def stages_of(method, shards, sizes, seed):
+    """(networks, networks with exits) of the recipe, by modality."""
+    from egokeras import recipe
+    from egokeras.distill import SupervisedExits
+
+    changes = ["dataset=own", "small=true", f"data.shards={shards}", f"model.width={sizes.width}", f"seed={seed}"]
+    changes += [f"teachers={','.join(METHODS[method])}"] if METHODS[method] else []
+    stages = recipe.load("pkd_wise", changes)
+    networks = [dataclasses.replace(stage, epochs=sizes.epochs or stage.epochs) for stage in stages[:3]]
+    exits = [dataclasses.replace(stage, epochs=sizes.exit_epochs or stage.epochs) for stage in stages[3:]]
+    if METHODS[method] is None:
+        exits = [dataclasses.replace(stage, method=SupervisedExits()) for stage in exits]
+    return tuple({stage.model.modality: stage for stage in group} for group in (networks, exits))
+
+
+def train_network(out, shards, sizes, seed, modality):
+    """Train the network of a modality, without exits."""
+    networks, _ = stages_of("CE", shards, sizes, seed)
+    _trained(networks[modality], out / f"seed-{seed}" / modality)
+
+
+def train_exits(out, shards, sizes, seed, method):
+    """Train the exits of all networks, and write the logits of all clips beside them: `logits.npz`."""
+    import egokeras
+    from egokeras import exit_ensemble, train
+    from egokeras.files import atomic
+
+    _, stages = stages_of(method, shards, sizes, seed)
+    folders = {modality: out / f"seed-{seed}" / f"{method}-{modality}" for modality in ORDER}
+    for modality, stage in stages.items():
+        _trained(stage, folders[modality])
+    networks = {modality: egokeras.load_model(folder / "model.keras") for modality, folder in folders.items()}
+    stage = stages[ORDER[0]]
+    data = train.open_shards(stage)
+    spaces = list(train.class_counts(stage, data))
+    found = {"costs": exit_ensemble.costs_of(networks, spaces[0])}
+    for part, rows in zip(("train", "judged"), stage.data.judged(data), strict=True):
+        exits = exit_ensemble.exits_of(networks, data, rows, spaces)
+        found |= {"exits": np.array(exits.names), f"{part}_groups": data.clips["video"][rows]}
+        for space in spaces:
+            found |= {f"{part}_{space}": exits.logits[space], f"{part}_{space}_labels": exits.labels[space]}
+    with atomic(_logits(out, seed, method)) as file:
+        np.savez(file, **found)
+
+
+def _trained(stage, folder):
+    from egokeras import train
+
+    if not (folder / "model.keras").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        train.fit(stage, folder, quiet=True, resume=True)
+
+
+def _logits(out, seed, method):
+    return out / f"seed-{seed}" / f"{method}.npz"
+
+
+def train_all(out, shards, sizes, seeds, methods, workers):
+    """Whatever is missing, networks first."""
+    networks = [(out, shards, sizes, seed, modality) for seed in range(seeds) for modality in ORDER]
+    exits = [(out, shards, sizes, seed, method) for seed in range(seeds) for method in methods]
+    calls = {
+        train_network: [call for call in networks if not (out / f"seed-{call[3]}" / call[4] / "model.keras").exists()],
+        train_exits: [call for call in exits if not _logits(out, *call[3:]).exists()],
+    }
+    for function, missing in calls.items():
+        for number, ((*_, seed, what), _) in enumerate(in_processes(function, missing, workers), 1):
+            print(f"{function.__name__} {number}/{len(missing)}: {what}, seed {seed}", file=sys.stderr, flush=True)
+
+
+def judge(found, space):
+    """What the logits of one training say about a label space.
+
+    Returns:
+        `alone`, `equal`, `WISE`: (exits,) top-1 %; `early`: see there; `curve`: the `TradeOff` of WISE's
+        answers.
+    """
+    from egokeras import wise
+
+    logits, labels, costs = found[f"judged_{space}"], found[f"judged_{space}_labels"], found["costs"]
+    known = found[f"train_{space}_labels"] >= 0
+    weights = wise.fit_wise(found[f"train_{space}"][:, known], found[f"train_{space}_labels"][known])
+    kept = labels >= 0
+    logits, labels, groups = logits[:, kept], labels[kept], found["judged_groups"][kept]
+    answers = {"alone": logits, "equal": wise.combined(wise.equal_weights(len(logits)), logits), "WISE": wise.combined(weights, logits)}
+    top1 = {name: 100 * (z.argmax(axis=2) == labels).mean(axis=1) for name, z in answers.items()}
+    return {**top1, "early": early(answers["WISE"], labels, costs, groups), "curve": wise.trade_off(answers["WISE"], labels, costs)}
+
+
+def early(answers, labels, costs, groups):
+    """(points lost, share of the whole cost) where clips leave at thresholds chosen on the other half of the groups."""
+    from egokeras import wise
+
+    names = np.unique(groups)
+    first = np.isin(groups, names[: len(names) // 2])
+    taken = np.empty(len(labels), np.int64)
+    for chosen_on in (first, ~first):
+        curve = wise.trade_off(answers[:, chosen_on], labels[chosen_on], costs)
+        taken[~chosen_on] = wise.leave(answers[:, ~chosen_on], curve.cheapest(curve.accuracy[-1] - LOST))
+    right = answers.argmax(axis=2) == labels
+    lost = 100 * (right[-1].mean() - right[taken, np.arange(len(labels))].mean())
+    return lost, costs[taken].mean() / costs[-1]
+
+
+def exit_table(exits, judged):
+    """Top-1 of every exit by method, and what each method gains over CE."""
+    gains = [method for method in judged if method != "CE" and "CE" in judged]
+    yield f"| exit, top-1 % (95 % over seeds) | {' | '.join([*judged, *(f'{method} - CE' for method in gains)])} |"
+    yield "|---|" + "---:|" * (len(judged) + len(gains))
+    alone = {method: np.array([one["alone"] for one in found]) for method, found in judged.items()}  # (seeds, exits)
+    internal = [number for number, name in enumerate(exits) if not name.endswith(" 4")]
+    for name, at in [*((name, [number]) for number, name in enumerate(exits)), ("**mean of the internal classifiers**", internal)]:
+        values = {method: found[:, at].mean(axis=1) for method, found in alone.items()}
+        cells = [_bounded(found) for found in values.values()] + [_bounded(values[method] - values["CE"], "+.1f") for method in gains]
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+def wise_table(judged):
+    """What weighing all exits so far is worth: after the last, and in the mean over exits; and leaving early."""
+    yield "| method | | each alone | equal weights | WISE | WISE - alone | WISE - equal | points lost by leaving | share of the cost |"
+    yield "|---|---|---:|---:|---:|---:|---:|---:|---:|"
+    for method, found in judged.items():
+        for what, mean in (("last exit", lambda top1: top1[-1]), ("mean of exits", np.mean)):
+            alone, equal, weighed = (np.array([mean(one[name]) for one in found]) for name in ("alone", "equal", "WISE"))
+            cells = [*map(_bounded, (alone, equal, weighed)), _bounded(weighed - alone, "+.1f"), _bounded(weighed - equal, "+.1f")]
+            last = [_bounded(column, ".2f") for column in np.array([one["early"] for one in found]).T] if what == "last exit" else ["", ""]
+            yield f"| {method} | {what} | {' | '.join(cells + last)} |"
+
+
+def _bounded(values, form=".1f"):
+    from egokeras.scores import interval
+
+    mean, low, high = interval(values)
+    return f"{mean:{form}} ({low:{form}} to {high:{form}})" if len(values) > 1 else f"{mean:{form}}"
+
+
+def draw(file, judged, exits, costs):
+    """Accuracy over cost, the mean over seeds: a line for each method's WISE with clips that leave early, dots for PKD's exits alone."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
+    grid = np.geomspace(costs[0], costs[-1], 80)
+    for method, found in judged.items():
+        best = [[one["curve"].accuracy[one["curve"].cost <= cost + 1e-9].max() for cost in grid] for one in found]
+        axes.plot(grid / 1e6, np.mean(best, axis=0), label=f"{method}, WISE, leaving early")
+    dotted = "PKD" if "PKD" in judged else method
+    alone = np.mean([one["alone"] for one in judged[dotted]], axis=0)
+    axes.scatter(costs / 1e6, alone, color="black", s=18, label=f"{dotted}, each exit alone")
+    for name, cost, top1 in zip(exits, costs, alone, strict=True):
+        axes.annotate(name, (cost / 1e6, top1), fontsize=6, xytext=(3, -7), textcoords="offset points")
+    axes.set(xscale="log", xlabel="million multiply-accumulates a clip", ylabel="top-1 %")
+    axes.legend()
+    figure.savefig(file, dpi=130)
+    pyplot.close(figure)
+
+
+def report(out, seeds, methods):
+    """All tables, and a plot for each label space."""
+    first = np.load(_logits(out, 0, methods[0]))
+    exits, costs = [str(name) for name in first["exits"]], first["costs"]
+    spaces = [name.removeprefix("judged_").removesuffix("_labels") for name in first.files if name.startswith("judged_")]
+    learned, judging = (first[f"{part}_groups"].size for part in ("train", "judged"))
+    yield f"{seeds} seeds; {learned} clips to learn from, {judging} to judge by; all exits: {costs[-1] / 1e6:.0f} M MACs a clip."
+    for space in [space for space in dict.fromkeys(spaces) if space != "groups"]:
+        judged = {method: [judge(np.load(_logits(out, seed, method)), space) for seed in range(seeds)] for method in methods}
+        labels, learned = (first[f"{part}_{space}_labels"] for part in ("judged", "train"))
+        frequent = np.bincount(learned[learned >= 0]).argmax()
+        chance = 100 / first[f"judged_{space}"].shape[2]
+        yield from ("", f"## {space}: majority {100 * (labels[labels >= 0] == frequent).mean():.1f} %, chance {chance:.1f} %", "")
+        yield from (*exit_table(exits, judged), "", *wise_table(judged))
+        draw(out / f"curve_{space}.png", judged, exits, costs)
+
+
+def main():
+    """Train what is missing, and write `table.md` and the curves."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = pathlib.Path("build/progressive_distillation")
+    parser.add_argument("--out", type=pathlib.Path, default=default, metavar="FOLDER", help="(%(default)s)")
+    parser.add_argument("--seeds", type=int, default=5, help="trainings of everything (%(default)s)")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="(all)")
+    parser.add_argument(
+        "--fights", type=pathlib.Path, metavar="FOLDER", help="real clips with clips.csv in the place of the rendered world"
+    )
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="trainings at once, a thread each; 0: here (%(default)s)")
+    parser.add_argument("--tiny", action="store_true", help="next to no training: shows that the script works")
+    args = parser.parse_args()
+    if args.seeds < 1:
+        parser.error(f"--seeds is {args.seeds}; give at least 1.")
+
+    from egokeras import accelerator
+
+    accelerator.start(cpu=True)
+    sizes = TINY if args.tiny else Sizes()
+    args.out.mkdir(parents=True, exist_ok=True)
+    people = {"participants": sizes.participants, "held_out": sizes.held_out, "tiny": args.tiny}
+    shards = prepare_clips(args.out, *(listed(args.fights) if args.fights else rendered(args.out, **people)), sizes)
+    train_all(args.out, shards, sizes, args.seeds, args.methods, args.workers)
+    lines = list(report(args.out, args.seeds, args.methods))
+    (args.out / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
