@@ -18,8 +18,9 @@ from collections.abc import Mapping
 from egokeras import recipe as recipes
 from egokeras.errors import InputError
 from egokeras.files import UNFINISHED, read_json, write_json
+from egokeras.resumption import begun_with
 from egokeras.run_folders import EXPERIMENT
-from egokeras.train import begun_with, open_shards
+from egokeras.train import open_shards
 
 OPENING, CLOSING = "([{", ")]}"
 FEATURES = ".features"

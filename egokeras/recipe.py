@@ -24,7 +24,7 @@ from egokeras.models import FrameModel, ResNet3D
 from egokeras.models.anticipation import RULSTM, AnticipationLSTM
 from egokeras.models.early_exit import EarlyExitResNet
 from egokeras.models.past_actions import PastActionsLSTM
-from egokeras.optim import Optim
+from egokeras.optim import Optim, Plateau
 from egokeras.overrides import fields_of, is_dataclass, parsed, replaced
 from egokeras.papers import PAPERS
 
@@ -152,6 +152,12 @@ class Recipe:
             raise InputError("start_from has weights of all training clips, so folds would score clips that they know; set one of them.")
         if self.paper and self.paper not in PAPERS:
             raise InputError(f"paper is {self.paper!r}; egokeras knows {', '.join(PAPERS)}.")
+
+    @property
+    def watched_by(self):
+        """Names of the fields that follow `monitor`."""
+        follow = {"early_stopping": self.early_stopping is not None, "optim.schedule=Plateau": isinstance(self.optim.schedule, Plateau)}
+        return [field for field, follows in follow.items() if follows]
 
 
 def shipped(folder):

@@ -20,6 +20,7 @@ from egokeras import __version__
 from egokeras.errors import InputError
 from egokeras.files import atomic, full_disk_said
 
+FOLDER = "snapshots"  # in the run folder
 SECONDS = 50.0
 REMEMBERED = {  # by callbacks, of what they have seen of the training
     keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_epoch"),

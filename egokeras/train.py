@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from egokeras import recipe as recipes
-from egokeras import snapshots, students
+from egokeras import resumption, snapshots, students
 from egokeras.callbacks import HISTORY, callbacks
 from egokeras.data import selection
 from egokeras.data.input_pipeline import batches, default_heads, stream
@@ -24,11 +24,10 @@ from egokeras.distill import Distiller
 from egokeras.distill.training_set import training_set
 from egokeras.errors import InputError
 from egokeras.features import view_rows
-from egokeras.files import read_json, sha256, write_json
-from egokeras.optim import Cosine, Plateau
-from egokeras.snapshots import Snapshots
+from egokeras.files import sha256, write_json
+from egokeras.optim import Plateau
+from egokeras.snapshots import FOLDER, Snapshots
 
-SNAPSHOTS = "snapshots"
 CHECKSUMS = "checksums.json"  # of what a finished training has written
 FEW_CLIPS = 1000  # below this, one held-out set says too little and grouped folds are worth their time
 
@@ -57,13 +56,14 @@ def fit(recipe, run_dir, *, quiet=False, resume=False, snapshot_seconds=snapshot
     if shards.index.get("channels") == "flow" and augment and augment.recolours:
         raise InputError(f"data.augment.{augment.recolours[0]} means nothing to optical flow; keep shift alone.")
     _, validation_rows = recipe.data.rows(shards)  # a mistake in the data shows before the work begins
-    watched = "early_stopping" if recipe.early_stopping is not None else "optim.schedule=Plateau"
-    if _watchers(recipe) and not len(validation_rows):
-        raise InputError(f"{watched}: {shards.path} has no clips in split {recipe.data.validation!r}; hold some out: data.hold_out=0.2.")
+    if recipe.watched_by and not len(validation_rows):
+        raise InputError(
+            f"{recipe.watched_by[0]}: {shards.path} has no clips in split {recipe.data.validation!r}; hold some out: data.hold_out=0.2."
+        )
     check_conduct(recipe, snapshot_seconds, strategy.num_replicas_in_sync if strategy else 1)
     if conduct.resume:
-        check_resumable(recipe, run_dir)
-    elif snapshots.names(run_dir / SNAPSHOTS):
+        resumption.check(recipe, shards, run_dir)
+    elif snapshots.names(run_dir / FOLDER):
         raise InputError(f"{run_dir} holds the snapshots of another training; resume it, or give another folder.")
     with conduct.scope():
         model = students.untrained(recipe, shards, classes)
@@ -82,7 +82,7 @@ def fit(recipe, run_dir, *, quiet=False, resume=False, snapshot_seconds=snapshot
         _fit(recipe, student, source, recipe.data.rows(source), conduct, run_dir, begin=begin)
     save(model, run_dir / "model.keras")
     files = [run_dir / name for name in ("model.keras", "recipe.json", "classes.json", HISTORY)]
-    files += [run_dir / SNAPSHOTS / name for name in snapshots.names(run_dir / SNAPSHOTS)]
+    files += [run_dir / FOLDER / name for name in snapshots.names(run_dir / FOLDER)]
     write_json(run_dir / CHECKSUMS, {file.relative_to(run_dir).as_posix(): sha256(file) for file in files})
     return conduct.off_strategy(model)
 
@@ -121,46 +121,6 @@ def check_conduct(recipe, snapshot_seconds, devices):
         raise InputError(f"batch_size is {recipe.batch_size}, which {devices} devices cannot share; give a multiple of the devices.")
 
 
-def check_resumable(recipe, run_dir):
-    """A training goes on with the recipe and the clips that it began with; only more epochs and other paths are welcome.
-
-    Raises:
-        InputError: names what differs.
-    """
-    run_dir = pathlib.Path(run_dir)
-    file = run_dir / "recipe.json"
-    begun = snapshots.names(run_dir / SNAPSHOTS)
-    if not file.exists() and not begun:  # it was killed before it began
-        return
-    epochs, data, changed = begun_with(recipe, file, "train anew without --resume")
-    shards = open_shards(recipe)
-    if changed:
-        raise InputError(f"{run_dir}: {', '.join(changed)}; resume with what it began with, or train anew without --resume.")
-    if not begun and (run_dir / "model.keras").exists():
-        raise InputError(f"{run_dir} has a trained model and no {SNAPSHOTS} to go on from; train anew without --resume.")
-    if recipe.epochs > epochs and isinstance(recipe.optim.schedule, Cosine):
-        print(f"{run_dir}: the learning rate follows a cosine, from here on that of {recipe.epochs} epochs and not {epochs}.")
-    if data != shards.sha256:
-        raise InputError(f"{run_dir}: {shards.path} does not hold the shards that it began with; give those: data.shards=FOLDER.")
-
-
-def begun_with(recipe, file, otherwise):
-    """What a training began with: its epochs, the SHA-256 of its data, and what else differs from `recipe`, fewer epochs included.
-
-    Args:
-        file: `recipe.json` of its run.
-        otherwise: what else one can do than to restore a file that is broken.
-
-    Raises:
-        InputError: it is no recipe of a run.
-    """
-    record = read_json(file)
-    if not isinstance(record, dict) or not isinstance(record.get("epochs"), int):
-        raise InputError(f"{file} is not the recipe of a run; restore it, or {otherwise}.")
-    data, _, epochs = record.pop("data_sha256", None), record.pop("channels", None), record["epochs"]
-    return epochs, data, recipes.differences({**record, "epochs": max(recipe.epochs, epochs)}, recipe)
-
-
 def _fit(recipe, student, source, rows, conduct, run_dir, *, fold=None, begin=lambda: None):
     """Train `student` on `source`.
 
@@ -178,7 +138,7 @@ def _fit(recipe, student, source, rows, conduct, run_dir, *, fold=None, begin=la
     distiller = _distiller(recipe, student, source, rows, heads, steps, run_dir)
     memory = _watchers(recipe) if logs else []
     state = Snapshots(
-        run_dir / SNAPSHOTS / ("" if fold is None else f"fold-{fold}"),
+        run_dir / FOLDER / ("" if fold is None else f"fold-{fold}"),
         {"clips": _digest(*rows), "data or features": source.sha256, **getattr(distiller.method, "made_of", {})},
         history=logs and logs / HISTORY,
         memory=memory,
@@ -232,7 +192,7 @@ def _distiller(recipe, student, source, rows, heads, steps, run_dir):
     distiller = Distiller(student, method)
     distiller.compile(recipe.optim.build(steps, recipe.epochs), l2=recipe.optim.l2)
     scores = {"val_loss", *(f"val_{space}_top{k}" for space in heads for k in distiller.top if k < student.output[space].shape[-1])}
-    if _watchers(recipe) and recipe.monitor not in scores:
+    if recipe.watched_by and recipe.monitor not in scores:
         raise InputError(f"monitor is {recipe.monitor!r}; this training has {', '.join(sorted(scores))}.")
     return distiller
 
@@ -293,7 +253,7 @@ def folds(recipe, run_dir, *, resume=False, snapshot_seconds=snapshots.SECONDS, 
 
 def forget_folds(run_dir):
     """Remove the snapshots of the folds, whose scores are written."""
-    for folder in (pathlib.Path(run_dir) / SNAPSHOTS).glob("fold-*"):
+    for folder in (pathlib.Path(run_dir) / FOLDER).glob("fold-*"):
         shutil.rmtree(folder)
 
 

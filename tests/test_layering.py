@@ -15,7 +15,7 @@ ROWS = [
     ["exit_ensemble", "gated_run"],
     ["submission", "gate", "inference", "plots"],
     ["anticipation_scores", "comparison", "markov", "wise"],
-    ["students"],
+    ["resumption", "students"],
     ["features", "run_folders", "scores", "video_features"],
     ["recogniser"],
     ["recipe"],

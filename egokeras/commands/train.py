@@ -207,13 +207,13 @@ class _Road:
         print(f"run folder: {self.run_dir}")
 
     def _train(self):
-        from egokeras import accelerator, train
+        from egokeras import accelerator, resumption, train
 
         args = self.args
         how = {"resume": args.resume, "snapshot_seconds": args.snapshot_seconds, "strategy": accelerator.strategy(args.devices)}
         if args.resume:
             for stage, folder in zip(self.stages, self.folders, strict=True):
-                train.check_resumable(stage, folder)
+                resumption.check(stage, train.open_shards(stage), folder)
         for stage, folder in zip(self.stages, self.folders, strict=True):
             folder.mkdir(exist_ok=True)
             self._train_stage(stage, folder, how)
@@ -222,10 +222,10 @@ class _Road:
         """Train and score; results of another model give way, but not before the new one is there."""
         from egokeras import snapshots, train
 
-        before = snapshots.names(folder / train.SNAPSHOTS)
+        before = snapshots.names(folder / snapshots.FOLDER)
         with _step(f"train {stage.name}"):
             model = train.fit(stage, folder, **how)
-        if self.was_finished and snapshots.names(folder / train.SNAPSHOTS) == before:
+        if self.was_finished and snapshots.names(folder / snapshots.FOLDER) == before:
             print(f"{folder}: its training was complete; nothing to do")
             return
         if (folder / "exports").exists():
