@@ -82,7 +82,10 @@ def _compressed(annotations, videos, out, given):
     summaries = [prepare(annotations, videos, out / name, settings) for name, settings in sets.items()]
     anew = len(list(copies.glob("*.mkv")))
     if anew:
-        print(f"{anew} videos tell no motion as they are (their codec, B-frames or rotation) and were encoded anew", file=sys.stderr)
+        print(
+            f"{anew} videos tell no motion as they are (their codec, B-frames, rotation or container) and were encoded anew",
+            file=sys.stderr,
+        )
     shutil.rmtree(copies, ignore_errors=True)
     return summaries
 

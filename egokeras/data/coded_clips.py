@@ -8,12 +8,10 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-import typing
 
 import numpy as np
 
 from egokeras.data import compressed_video, motion_vectors, video
-from egokeras.data.motion_vectors import Trace
 from egokeras.errors import InputError
 
 MODALITIES = ("iframe", "residual", "motion_vector")
@@ -71,12 +69,12 @@ class Coded:
             size: (height, width).
             resize: `squash`, `crop` or `pad`.
         """
-        groups = {group.start: group for group in compressed_video.gops(index)}
+        groups = {group.start for group in compressed_video.gops(index)}
         shown, last = np.zeros(0), -1
         for number in numbers:
             number = self._coded(index, groups, number)
             if number != last:
-                shown, last = self._shown(index, groups[index.key_before(number)].start, number, size, resize), number
+                shown, last = self._shown(index, number, size, resize), number
             yield shown
 
     def _coded(self, index, groups, number):
@@ -88,26 +86,18 @@ class Coded:
             return before
         return after if after < len(index.ticks) and after not in groups else number
 
-    def _shown(self, index, first, number, size, resize):
-        """What is stored of a frame whose whole picture is `first`."""
-        read = compressed_video.read(index, range(first, number + 1))
-        whole = next(read).rgb
+    def _shown(self, index, number, size, resize):
+        """What is stored of a frame."""
         if self.modality == WHOLE:
-            return video.resize(whole, size, resize)
-        if number == first:  # nothing but whole pictures around
+            return video.resize(compressed_video.whole_picture(index, number).rgb, size, resize)
+        found = compressed_video.traced(index, number)
+        if found.coded is found.whole:  # nothing but whole pictures around
             return np.full((*size, self.channels), 128, np.uint8)
-        trace, before, coded = Trace(*whole.shape[:2]), whole, typing.cast(typing.Any, None)
-        for coded in read:
-            if self.traced:
-                trace.step(coded.motion)
-            elif coded.number == number - 1:
-                before = coded.rgb
         if self.modality == MOTION:
-            motion = trace.motion if self.traced else coded.motion.dense(*whole.shape[:2]) / -coded.motion.scale
+            motion = found.trace.motion if self.traced else found.motion
             picture = motion_vectors.as_bytes(self._scaled(motion, size, resize))
         else:
-            prediction = trace.prediction(whole) if self.traced else motion_vectors.predicted(before, coded.motion)
-            picture = motion_vectors.as_bytes(residual=motion_vectors.residual(coded.rgb, prediction))
+            picture = motion_vectors.as_bytes(residual=found.traced_residual if self.traced else found.residual)
         return video.resize(picture, size, resize, filling=128)
 
     def _scaled(self, motion, size, resize):

@@ -17,8 +17,9 @@ import numpy as np
 from av.video.frame import PictureType
 
 from egokeras.data import motion_vectors, video
+from egokeras.data.motion_vectors import Trace
 from egokeras.data.video import VideoError
-from egokeras.data.video_index import opened
+from egokeras.data.video_index import SEEKABLE, opened
 
 CODECS = ("mpeg4", "h264")
 GOP = 12
@@ -77,17 +78,92 @@ def read(index, numbers):
         yield CodedFrame(number=number, kind=kind, frame=frame, vectors=None if vectors is None else vectors.to_ndarray())
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Traced:
+    """A frame and what it was made from.
+
+    Attributes:
+        whole: the last whole picture up to the frame, which may be the frame.
+        before: the picture before the frame; itself where decoding starts.
+        coded: the frame.
+        trace: of the frame's pixels to the whole picture.
+    """
+
+    whole: CodedFrame
+    before: CodedFrame
+    coded: CodedFrame
+    trace: Trace
+
+    @property
+    def motion(self):
+        """(height, width, 2) float64: pixels to the right and down that every pixel has come since the picture before."""
+        return self.coded.motion.dense(*self.trace.source.shape[:2]) / -self.coded.motion.scale
+
+    @property
+    def residual(self):
+        """(height, width, 3) int16: what the motion since the picture before leaves over, RGB."""
+        return motion_vectors.residual(self.coded.rgb, motion_vectors.predicted(self.before.rgb, self.coded.motion))
+
+    @property
+    def traced_residual(self):
+        """(height, width, 3) int16: what the motion since the whole picture leaves over, RGB."""
+        return motion_vectors.residual(self.coded.rgb, self.trace.prediction(self.whole.rgb))
+
+
+def traced(index, number):
+    """The `Traced` of a frame.
+
+    Not every whole picture is one where decoding can start: an encoder that meets a new scene soon after a key frame just codes it whole.
+
+    Args:
+        index: a `VideoIndex` of a file that `tells`.
+        number: of the frame.
+
+    Raises:
+        VideoError: as `read`.
+    """
+    before = coded = whole = trace = typing.cast(typing.Any, None)
+    for frame in read(index, range(index.key_before(number), number + 1)):
+        before, coded = coded or frame, frame
+        if whole is None or frame.kind == "I":
+            whole, trace = frame, Trace(frame.frame.height, frame.frame.width)
+        else:
+            trace.step(frame.motion)
+    return Traced(whole=whole, before=before, coded=coded, trace=trace)
+
+
+def whole_picture(index, number):
+    """The whole picture of `traced` alone, a `CodedFrame`."""
+    frames = read(index, range(index.key_before(number), number + 1))
+    found = next(frames)
+    for frame in frames:
+        found = frame if frame.kind == "I" else found
+    return found
+
+
 def tells(path):
-    """Whether a file's decoder tells the motion as it is needed: MPEG-4 or H.264 without B-frames, not turned.
+    """Whether a file's decoder tells the motion as it is needed; see `untold`."""
+    return untold(path) is None
+
+
+def untold(path):
+    """Why a file's decoder does not tell the motion as it is needed, as MPEG-4 and H.264 without B-frames do; None if it does.
 
     Raises:
         VideoError: it cannot be read.
     """
     with opened(path) as (container, stream):
-        if stream.codec_context.name not in CODECS or stream.codec_context.has_b_frames:
-            return False
-        frame = next(iter(container.decode(stream)), None)
-        return frame is not None and round(frame.rotation / 90) % 4 == 0
+        form, codec, ahead = container.format.name.split(",")[0], stream.codec_context.name, stream.codec_context.has_b_frames
+    if codec not in CODECS:
+        return f"{codec} tells no motion"
+    if ahead:
+        return "its B-frames are made from later frames too"
+    found = video.index(path)
+    if found.turns:
+        return f"its pictures are to be turned by {90 * found.turns} degrees"
+    if form not in SEEKABLE or found.by_order:
+        return f"a file of the kind {form} does not tell where its whole pictures are"
+    return None
 
 
 def encode_anew(path, out, *, size=None, gop=GOP, quality=QUALITY):

@@ -93,6 +93,18 @@ def test_the_command_makes_three_sets_of_the_same_clips(pan, tmp_path, make_vide
     np.testing.assert_array_equal(clips["iframe"][0][0], whole)
 
 
+def test_a_file_that_does_not_tell_its_whole_pictures_gives_the_same(pan, tmp_path):
+    """The same frames in an AVI: what is prepared of it is what is prepared of the other."""
+    avi = tmp_path / "pan.avi"
+    with av.open(str(avi), "w") as container:
+        compressed_video.write(container, video.decode(pan, range(25)), 25, quality=1)
+    for modality in MODALITIES:
+        coded = Coded(modality=modality, copies=str(tmp_path / "copies"))
+        found = list(coded.along(video.index(coded.readable(avi)), (3, 14, 20), SIZE, "squash"))
+        expected = shown(pan, modality, (3, 14, 20))
+        assert all(np.abs(one - other).mean() < 8 for one, other in zip(found, expected, strict=True)), modality  # colours fade
+
+
 def test_what_does_not_fit(pan):
     with pytest.raises(InputError, match="modality 'sound' is unknown"):
         Coded(modality="sound")

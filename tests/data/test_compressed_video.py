@@ -87,6 +87,45 @@ def test_coarse_mpeg4_is_reproduced_by_its_prediction(tmp_path):
     assert blocks > 2000 and same / blocks >= 0.9
 
 
+def test_a_whole_picture_may_stand_anywhere(tmp_path):
+    """An encoder answers a new scene with a whole picture, also where decoding cannot start: the trace goes back to that one."""
+    index = make_scenes(tmp_path / "a.mp4")
+    kinds = [frame.kind for frame in compressed_video.read(index, range(20))]
+    assert "".join(kinds) == "IPPPPPPPPPIPPPPPPPPP" and index.keys.tolist() == [0]
+    found = compressed_video.traced(index, 14)
+    assert (found.whole.number, found.before.number, found.coded.number) == (10, 13, 14)
+    assert compressed_video.whole_picture(index, 14).number == 10 and compressed_video.whole_picture(index, 9).number == 0
+    assert np.median(found.trace.motion[:60, :60], axis=(0, 1)).tolist() == [-16, -8]
+    assert np.abs(found.traced_residual[8:60, 8:60]).mean() < 4
+    assert np.median(found.motion[:60, :60], axis=(0, 1)).tolist() == [-4, -2]
+
+
+def make_scenes(path):
+    """Two scenes of 10 panning frames; the second begins before the codec may set a key frame."""
+    scenes = [*panning(10), *(255 - picture for picture in panning(10))]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"x264-params": "keyint=48:min-keyint=24:bframes=0:threads=1", "qp": "8"})
+        stream.height, stream.width, stream.pix_fmt = 96, 128, "yuv420p"
+        for picture in scenes:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return video.index(path)
+
+
+def test_why_a_file_tells_no_motion(tmp_path, make_video):
+    assert compressed_video.untold(encode(tmp_path / "a.mkv", panning(25)).path) is None
+    avi = encode(tmp_path / "a.avi", panning(25))
+    assert compressed_video.untold(avi.path) == "a file of the kind avi does not tell where its whole pictures are"
+    assert compressed_video.untold(make_video(tmp_path / "v.mkv", codec="libvpx-vp9")) == "vp9 tells no motion"
+    assert "B-frames are made from later" in compressed_video.untold(make_video(tmp_path / "b.mp4", options={"bf": "2"}))
+
+
+def test_a_turned_video_tells_no_motion(shared_data):
+    folder = shared_data / "codec_edge" / "decord"
+    assert compressed_video.untold(folder / "video_90.mov") == "its pictures are to be turned by 270 degrees"
+    assert compressed_video.tells(folder / "video_0.mov")
+
+
 def test_other_videos_are_encoded_anew(tmp_path, make_video):
     with_b = make_video(tmp_path / "b.mp4", count=30, options={"bf": "2"})
     vp9 = make_video(tmp_path / "v.mkv", codec="libvpx-vp9", count=30)
