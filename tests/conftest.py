@@ -34,6 +34,21 @@ def shared_data():
     return folder
 
 
+@pytest.fixture(scope="session")
+def panning():
+    """Function that yields pictures of a view that moves over a larger one: (count, pixels (x, y) a frame, height, width)."""
+
+    def pictures(count, step=(4, 2), height=96, width=128):
+        import cv2
+
+        coarse = np.random.default_rng(0).integers(40, 216, (height // 4 + 30, width // 4 + 60, 3)).astype(np.uint8)
+        whole = cv2.resize(coarse, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+        for x, y in (np.multiply(step, number) for number in range(count)):
+            yield whole[y : y + height, x : x + width]
+
+    return pictures
+
+
 def moving_square(verb, noun, random):
     """A clip `(8, 24, 24, 3)` uint8 of a square that moves down (verb 0) or up (verb 1) in red, green or blue (the noun)."""
     clip = random.integers(0, 60, (8, 24, 24, 3)).astype("uint8")

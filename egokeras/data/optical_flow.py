@@ -85,7 +85,7 @@ class Flow:
         """The motion from one grey picture (height, width) uint8 to another, `seconds` later: (height, width, 3) uint8."""
         if seconds == 0:
             return np.full((*before.shape, 3), STILL, np.uint8)
-        return quantised(_displacement(self.method, before, after) * (self.seconds / seconds), self.bound)
+        return quantised(displacement(self.method, before, after) * (self.seconds / seconds), self.bound)
 
 
 def quantised(displacement, bound):
@@ -100,7 +100,7 @@ def pixels(picture, bound):
     return (np.asarray(picture, np.float32) - STILL) * (bound / LEVELS)
 
 
-def _displacement(method, before, after):
+def displacement(method, before, after):
     """Where each pixel of `before` is in `after`: (height, width, 2) float32 pixels to the right and down."""
     if method == "farneback":
         return cv2.calcOpticalFlowFarneback(before, after, np.empty((*before.shape, 2), np.float32), 0.5, 3, 15, 3, 5, 1.2, 0)

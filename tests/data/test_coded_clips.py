@@ -1,7 +1,6 @@
 """Clips of what compressed video holds: the three modalities show the same frames, and what they say is what was coded."""
 
 import av
-import cv2
 import numpy as np
 import pytest
 
@@ -16,14 +15,11 @@ SIZE = (96, 128)
 
 
 @pytest.fixture(scope="module")
-def pan(tmp_path_factory):
+def pan(panning, tmp_path_factory):
     """A view that moves 4 pixels to the right and 2 down in every frame, 25 frames, as MPEG-4."""
-    coarse = np.random.default_rng(0).integers(40, 216, (60, 90, 3)).astype(np.uint8)
-    whole = cv2.resize(coarse, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
     path = tmp_path_factory.mktemp("pan") / "pan.mp4"
     with av.open(str(path), "w") as container:
-        views = (whole[2 * number : 2 * number + SIZE[0], 4 * number : 4 * number + SIZE[1]] for number in range(25))
-        compressed_video.write(container, views, 25, quality=2)
+        compressed_video.write(container, panning(25), 25, quality=2)
     return video.index(path)
 
 

@@ -30,16 +30,6 @@ def test_vectors_and_types_equal_the_reference(shared_data):
 NAMES = ("source", "w", "h", "src_x", "src_y", "dst_x", "dst_y", "motion_x", "motion_y", "motion_scale")
 
 
-def panning(count, step=(4, 2), height=96, width=128):
-    """A view that moves over a larger picture by `step` pixels (x, y) a frame."""
-    random = np.random.default_rng(0)
-    coarse = random.integers(40, 216, (height // 4 + 30, width // 4 + 60, 3)).astype(np.uint8)
-    whole = motion_vectors.cv2.resize(coarse, None, fx=4, fy=4, interpolation=motion_vectors.cv2.INTER_CUBIC)
-    for number in range(count):
-        x, y = step[0] * number, step[1] * number
-        yield whole[y : y + height, x : x + width]
-
-
 def encode(path, pictures, **how):
     with av.open(str(path), "w") as container:
         compressed_video.write(container, pictures, 25, **how)
@@ -47,7 +37,7 @@ def encode(path, pictures, **how):
 
 
 @pytest.mark.parametrize(("codec", "quality"), [("mpeg4", 2), ("libx264", 10)])
-def test_known_motion_is_found(codec, quality, tmp_path):
+def test_known_motion_is_found(codec, quality, panning, tmp_path):
     index = encode(tmp_path / "a.mp4", panning(15), codec=codec, quality=quality)
     assert [list(group) for group in compressed_video.gops(index)] == [list(range(12)), [12, 13, 14]]
     for coded in compressed_video.read(index, range(15)):
@@ -61,7 +51,7 @@ def test_known_motion_is_found(codec, quality, tmp_path):
         assert (inner == [4 * coded.motion.scale, 2 * coded.motion.scale]).all(axis=1).mean() > 0.95
 
 
-def test_a_trace_goes_back_to_the_whole_picture(tmp_path):
+def test_a_trace_goes_back_to_the_whole_picture(panning, tmp_path):
     index = encode(tmp_path / "a.mp4", panning(9))
     whole, *later = compressed_video.read(index, range(9))
     trace = motion_vectors.Trace(96, 128)
@@ -73,7 +63,7 @@ def test_a_trace_goes_back_to_the_whole_picture(tmp_path):
     assert np.abs(left[8:60, 8:60]).mean() < 4 < np.abs(later[-1].rgb.astype(int) - whole.rgb)[8:60, 8:60].mean()
 
 
-def test_coarse_mpeg4_is_reproduced_by_its_prediction(tmp_path):
+def test_coarse_mpeg4_is_reproduced_by_its_prediction(panning, tmp_path):
     """With a coarse quantizer most blocks have no residual: the prediction is the decoded picture, to the bit."""
     index, before, same, blocks = encode(tmp_path / "a.mp4", panning(24, step=(3, 1)), quality=24), None, 0, 0
     for coded in compressed_video.read(index, range(24)):
@@ -87,9 +77,9 @@ def test_coarse_mpeg4_is_reproduced_by_its_prediction(tmp_path):
     assert blocks > 2000 and same / blocks >= 0.9
 
 
-def test_a_whole_picture_may_stand_anywhere(tmp_path):
+def test_a_whole_picture_may_stand_anywhere(panning, tmp_path):
     """An encoder answers a new scene with a whole picture, also where decoding cannot start: the trace goes back to that one."""
-    index = make_scenes(tmp_path / "a.mp4")
+    index = make_scenes(tmp_path / "a.mp4", panning)
     kinds = [frame.kind for frame in compressed_video.read(index, range(20))]
     assert "".join(kinds) == "IPPPPPPPPPIPPPPPPPPP" and index.keys.tolist() == [0]
     found = compressed_video.traced(index, 14)
@@ -100,7 +90,7 @@ def test_a_whole_picture_may_stand_anywhere(tmp_path):
     assert np.median(found.motion[:60, :60], axis=(0, 1)).tolist() == [-4, -2]
 
 
-def make_scenes(path):
+def make_scenes(path, panning):
     """Two scenes of 10 panning frames; the second begins before the codec may set a key frame."""
     scenes = [*panning(10), *(255 - picture for picture in panning(10))]
     with av.open(str(path), "w") as container:
@@ -112,7 +102,7 @@ def make_scenes(path):
     return video.index(path)
 
 
-def test_why_a_file_tells_no_motion(tmp_path, make_video):
+def test_why_a_file_tells_no_motion(panning, tmp_path, make_video):
     assert compressed_video.untold(encode(tmp_path / "a.mkv", panning(25)).path) is None
     avi = encode(tmp_path / "a.avi", panning(25))
     assert compressed_video.untold(avi.path) == "a file of the kind avi does not tell where its whole pictures are"
