@@ -25,6 +25,7 @@ COMMANDS = {
     "compare": "set runs side by side: scores over seeds, differences, costs, curves",
     "wise": "weigh the early exits of a run, and say what leaving early costs and gains",
     "visualize": "picture what a layer of the backbone responds to",
+    "inspect": "show what a video file is: its frames' types, motion vectors and residuals on a sheet",
     "verify": "check every checksum and count of shards, a run or an artifact",
     "list": "list recipes and exports",
     "describe": "inputs, outputs, parameters, MACs and memory of a recipe",

@@ -11,7 +11,7 @@ ROWS = [
     ["cli"],
     ["commands"],
     ["experiments"],
-    ["evaluate", "export", "report", "train", "visualize"],
+    ["evaluate", "export", "report", "sheet", "train", "visualize"],
     ["exit_ensemble", "gated_run"],
     ["submission", "gate", "inference", "plots"],
     ["anticipation_scores", "comparison", "markov", "wise"],
