@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 import egokeras
-from egokeras.data.optical_flow import CHANNELS, Flow
+from egokeras.data.optical_flow import FLOW, Flow
 from egokeras.data.staging import Preparation
 from egokeras.errors import InputError
 from egokeras.files import read_json, sha256
@@ -66,7 +66,7 @@ class Recogniser:
                 size=height,
                 width=None if width == height else width,
                 resize=index["resize"],
-                flow=Flow(**index["flow"]) if index["channels"] == CHANNELS else None,
+                flow=Flow(**index["flow"]) if index["channels"] == FLOW else None,
             ),
             side=shards.shape[1],
             clip_seconds=float(index["clip_seconds"]),

@@ -30,6 +30,12 @@ FLOW = {
     "method": (("dis", "farneback", "tvl1"), None, "how optical flow is computed; tvl1 needs opencv-contrib (default: dis)"),
     "bound": (float, "PIXELS", "motion at which its 8 bits end, in pixels of the resized picture (default: 20)"),
     "seconds": (float, "S", "it is the motion since the frame so long before (default: 0.1)"),
+    "stack": (int, "N", "flows, one after another, as an input of its own beside RGB, such as TSN's 5 (default: one, in the place of RGB)"),
+}
+# With --modality rgb_difference; each is a field of RGBDifference.
+DIFFERENCE = {
+    "stack": (int, "N", "changes shown of a frame, one after another (default: 5)"),
+    "seconds": (float, "S", "from one frame of them to the next (default: 0.04)"),
 }
 
 
@@ -43,11 +49,12 @@ def add_arguments(parser):
     parser.add_argument("--group", metavar="REGEX", help="what in a file's name must stay on one side of the split, such as P[0-9]+")
     parser.add_argument(
         "--modality",
-        choices=("rgb", "flow", "compressed"),
+        choices=("rgb", "flow", "rgb_difference", "compressed"),
         default="rgb",
-        help="pictures, the motion in them, or what their files hold: OUT/iframe, OUT/residual and OUT/motion_vector (default: rgb)",
+        help="pictures, the motion or what changes in them, or what files hold: OUT/iframe, OUT/residual, OUT/motion_vector (default: rgb)",
     )
     options = OPTIONS | {f"flow_{name}": option for name, option in FLOW.items()}
+    options |= {f"difference_{name}": option for name, option in DIFFERENCE.items()}
     for name, (kind, metavar, text) in options.items():
         option = f"--{name.replace('_', '-')}"
         if isinstance(kind, tuple):
@@ -62,11 +69,12 @@ def run(args):
     from egokeras.data.prepare import Preparation, prepare
 
     given = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
+    shown = _shown(args)
     annotations = readers.read(args.dataset, args.annotations, args.group)
     if args.modality == "compressed":
         summaries = _compressed(annotations, args.videos, pathlib.Path(args.out), given)
     else:
-        summaries = [prepare(annotations, args.videos, args.out, Preparation(**given, flow=_flow(args)))]
+        summaries = [prepare(annotations, args.videos, args.out, Preparation(**given, **shown))]
     for summary in summaries:
         print(json.dumps(summary, indent=1) if args.json else "\n".join(lines(summary)))
     return QUARANTINED if any(summary["quarantined"] for summary in summaries) else 0
@@ -90,15 +98,25 @@ def _compressed(annotations, videos, out, given):
     return summaries
 
 
-def _flow(args):
-    """The `Flow` that was asked for, or None."""
+def _shown(args):
+    """The field of `Preparation` that says what clips show; none for the pictures themselves, and for the three of `_compressed`."""
     from egokeras.data.optical_flow import Flow
+    from egokeras.data.rgb_differences import RGBDifference
+
+    flow, difference = _options(args, "flow", FLOW, "flow"), _options(args, "difference", DIFFERENCE, "rgb_difference")
+    if args.modality == "flow":
+        return {"flow": Flow(**flow)}
+    return {"difference": RGBDifference(**difference)} if args.modality == "rgb_difference" else {}
+
+
+def _options(args, prefix, names, modality):
+    """Those of the options `--prefix-name` that were given, by name."""
     from egokeras.errors import InputError
 
-    given = {name: value for name in FLOW if (value := getattr(args, f"flow_{name}")) is not None}
-    if args.modality != "flow" and given:
-        raise InputError(f"--flow-{next(iter(given))} goes with --modality flow; give that too, or leave it out.")
-    return Flow(**given) if args.modality == "flow" else None
+    given = {name: value for name in names if (value := getattr(args, f"{prefix}_{name}")) is not None}
+    if args.modality != modality and given:
+        raise InputError(f"--{prefix}-{next(iter(given))} goes with --modality {modality}; give that too, or leave it out.")
+    return given
 
 
 def lines(summary):

@@ -22,7 +22,7 @@ class Joined(ClipTable):
         sets: open `Shards` with different modalities.
 
     Raises:
-        InputError: two sets have one modality, other classes, or other labels for a segment, or no segment in common.
+        InputError: two sets have one modality, other classes, frames or labels, or no segment in common.
     """
 
     def __init__(self, sets):
@@ -71,10 +71,12 @@ class Joined(ClipTable):
 
     def _places(self, one):
         """The row of `one` for each clip, -1 where it has none."""
+        first = next(iter(self.sets.values()))
         if one.classes != self.classes:
-            raise InputError(
-                f"{one.path} has other classes than {next(iter(self.sets.values())).path}; make both from the same annotations."
-            )
+            raise InputError(f"{one.path} has other classes than {first.path}; make both from the same annotations.")
+        shows = [other.index.get("sampling") for other in (first, one)]
+        if "observations" not in self.index and shows[0] != shows[1]:
+            raise InputError(f"{one.path} has the frames {shows[1]} of a segment, {first.path} {shows[0]}; prepare both alike.")
         place = {uid: row for row, uid in enumerate(one.clips["uid"].tolist())}
         at = np.array([place.get(uid, -1) for uid in self.clips["uid"].tolist()], np.int64)
         found = at >= 0

@@ -2,21 +2,22 @@
 
 As in TSN (Wang et al., 2016, arXiv 1608.00859) a displacement is clipped to a bound and quantised to 8 bits. The channels are
 u (to the right), v (down) and their length: backbones for pictures take three, and the length is what remains of a motion where
-its direction does not matter, which no first convolution can make of u and v. Grey, 128 in all three, is no motion.
+its direction does not matter, which no first convolution can make of u and v. Grey, 128 in all three, is no motion. TSN's own form,
+a stack of several u and v, is an input beside RGB and not in its place.
 """
 
-import collections
-import contextlib
 import dataclasses
+import itertools
 import math
 
 import cv2
 import numpy as np
 
+from egokeras.data import snippets
 from egokeras.errors import InputError
 
 METHODS = ("dis", "farneback", "tvl1")
-CHANNELS = "flow"  # where pictures of the camera have `RGB`
+FLOW = "flow"  # what the channels are, where pictures of the camera have `RGB`; and the name of a stack as an input
 STILL = 128  # the value of no motion
 LEVELS = 127  # values from there to the bound, on either side
 
@@ -31,11 +32,14 @@ class Flow:
         bound: the motion, in pixels of the resized picture, that the values end at; TSN's is 20.
         seconds: over which motion is measured: from the frame on show about so long before. The frames need not lie so exactly:
             their flow is scaled to this time, so that videos of all frame rates are alike.
+        stack: None is a picture of u, v and length; else how many flows one after another up to the frame, each u and v, the latest last
+            (TSN's is 5, so 10 channels).
     """
 
     method: str = "dis"
     bound: float = 20.0
     seconds: float = 0.1
+    stack: int | None = None
 
     def __post_init__(self):
         if self.method not in METHODS:
@@ -43,43 +47,34 @@ class Flow:
         for field in ("bound", "seconds"):
             if not 0 < getattr(self, field) < math.inf:
                 raise InputError(f"flow {field} is {getattr(self, field):g}; give more than 0.")
+        if self.stack is not None and self.stack < 1:
+            raise InputError(f"flow stack is {self.stack}; give at least 1, or leave it out.")
         if self.method == "tvl1" and not hasattr(cv2, "optflow"):
             raise InputError("flow method 'tvl1' needs opencv-contrib-python-headless in the place of opencv; or take 'dis'.")
 
-    def before(self, seconds, numbers):
-        """The frame that each frame's motion is measured from: the one nearest to `self.seconds` earlier, the first has itself.
+    @property
+    def channels(self):
+        """Of a picture: number."""
+        return 2 * self.stack if self.stack else 3
 
-        Args:
-            seconds: (frames,) times of all frames, ascending.
-            numbers: (n,) of some.
-
-        Returns:
-            (n,) int64, ascending if `numbers` are.
-        """
-        numbers = np.asarray(numbers, np.int64)
-        wanted = seconds[numbers] - self.seconds
-        after = np.minimum(np.searchsorted(seconds, wanted), numbers)
-        nearer = np.abs(seconds[np.maximum(after - 1, 0)] - wanted) <= np.abs(seconds[after] - wanted) + 1e-9
-        return np.clip(np.where(nearer, after - 1, after), 0, np.maximum(numbers - 1, 0))
+    @property
+    def modality(self):
+        """Pictures stand in the place of RGB; a stack is an input of its own."""
+        return FLOW if self.stack else "rgb"
 
     def along(self, seconds, numbers, decode):
-        """Yield the flow picture (height, width, 3) uint8 of each frame.
+        """Yield the flow (height, width, channels) uint8 of each frame.
 
         Args:
             seconds: (frames,) times of all frames of the video.
             numbers: of the frames, ascending, each once.
             decode: function from ascending numbers to a generator of RGB pictures (height, width, 3) uint8.
         """
-        pairs = collections.deque(zip(numbers, self.before(seconds, numbers).tolist(), strict=True))
-        needed = sorted({number for pair in pairs for number in pair})
-        grey: dict[int, np.ndarray] = {}
-        with contextlib.closing(decode(needed)) as pictures:
-            for number, picture in zip(needed, pictures, strict=True):
-                grey[number] = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-                if number == pairs[0][0]:
-                    _, earlier = pairs.popleft()
-                    yield self.picture(grey[earlier], grey[number], seconds[number] - seconds[earlier])
-                    grey = {other: kept for other, kept in grey.items() if pairs and other >= pairs[0][1]}
+        chosen = snippets.snippets(seconds, numbers, self.seconds, self.stack or 1)
+        for frames, grey in zip(chosen, snippets.pictures(chosen, decode, _grey), strict=True):
+            pairs = zip(itertools.pairwise(grey), np.diff(seconds[frames]), strict=True)
+            pictures = [self.picture(before, after, passed) for (before, after), passed in pairs]
+            yield np.dstack([picture[..., :2] for picture in pictures]) if self.stack else pictures[0]
 
     def picture(self, before, after, seconds):
         """The motion from one grey picture (height, width) uint8 to another, `seconds` later: (height, width, 3) uint8."""
@@ -98,6 +93,10 @@ def quantised(displacement, bound):
 def pixels(picture, bound):
     """The displacement in pixels, (..., 3) float32, that a picture of `quantised` stands for."""
     return (np.asarray(picture, np.float32) - STILL) * (bound / LEVELS)
+
+
+def _grey(picture):
+    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
 
 
 def displacement(method, before, after):

@@ -265,6 +265,7 @@ def _finish(plan, settings, packer, writer, out):
         "clip_seconds": round(statistics.median(lengths.tolist() or (clips["stop"] - clips["start"]).tolist()), 3),
         "plan": plan.digest,
         **({"flow": dataclasses.asdict(settings.flow)} if settings.flow else {}),
+        **({"difference": dataclasses.asdict(settings.difference)} if settings.difference else {}),
         **({"traced": settings.coded.traced} if settings.coded else {}),
     }
     writer.finish(clips, about)

@@ -54,7 +54,7 @@ def read_index(path):
     if index.get("seal") != seal(index):
         raise InputError(f"{path / INDEX} was altered after it was written; restore it or {AGAIN}.")
     wrong = next((key for key, fits in _FIELDS.items() if key not in index or not fits(index[key])), None)
-    if wrong is None and index["encoding"] == "jpeg" and (len(index["shape"]) != 4 or index["shape"][3] != 3 or index["dtype"] != "uint8"):
+    if wrong is None and index["encoding"] == "jpeg" and (len(index["shape"]) != 4 or index["dtype"] != "uint8"):
         wrong = "encoding"  # only pictures can be JPEG
     if wrong is not None:
         what = f"{index[wrong]!r:.60} as" if wrong in index else "no"

@@ -49,23 +49,39 @@ class Place(typing.NamedTuple):
     size: int
 
 
+def tall(shape):
+    """Height and width of the one tall picture that a clip (time, height, width, channels) is as a JPEG, see `encode_jpeg`."""
+    time, height, width, channels = shape
+    return time * height * (1 if channels == 3 else channels), width
+
+
 def encode_jpeg(clip, quality):
-    """A clip (time, height, width, 3) uint8 RGB as one tall JPEG, frames from top to bottom."""
+    """A clip (time, height, width, channels) uint8 as one tall JPEG, frames from top to bottom.
+
+    Three channels are its colours; any other number stands in grey, one channel below the other, frame by frame.
+    """
     import cv2
 
-    tall = clip.reshape(-1, clip.shape[2], 3)
-    return cv2.imencode(".jpg", cv2.cvtColor(tall, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    picture = clip if clip.shape[3] == 3 else np.moveaxis(clip, 3, 1)
+    picture = picture.reshape(*tall(clip.shape), -1)
+    return cv2.imencode(
+        ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if clip.shape[3] == 3 else picture, [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )[1]
 
 
 def _decode_jpeg(payload, clip):
     """Decode a tall JPEG into `clip`; False if it is not one of that size."""
     import cv2
 
-    tall = clip.reshape(-1, clip.shape[2], 3)
-    image = cv2.imdecode(payload, cv2.IMREAD_COLOR)
-    if image is None or image.shape != tall.shape:
+    colours = clip.shape[3] == 3
+    image = cv2.imdecode(payload, cv2.IMREAD_COLOR if colours else cv2.IMREAD_GRAYSCALE)
+    if image is None or image.shape[:2] != tall(clip.shape):
         return False
-    cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=tall)
+    if colours:
+        cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=clip.reshape(image.shape))
+    else:
+        time, height, width, channels = clip.shape
+        clip[:] = np.moveaxis(image.reshape(time, channels, height, width), 1, 3)
     return True
 
 

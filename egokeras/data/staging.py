@@ -16,13 +16,14 @@ from zlib_ng.zlib_ng import crc32
 from egokeras.data import clip_sampling, frame_files, shards, video, video_files, worker_pool
 from egokeras.data.coded_clips import WHOLE, Coded
 from egokeras.data.frame_rates import FrameRate
-from egokeras.data.optical_flow import CHANNELS, Flow
+from egokeras.data.optical_flow import FLOW, Flow
+from egokeras.data.rgb_differences import RGBDifference
 from egokeras.data.video import VideoError
 from egokeras.errors import InputError
 
 RESIZES = ("squash", "crop", "pad")
 ENCODINGS = ("raw", "jpeg")
-JPEG_LIMIT = 65535
+JPEG_LIMIT = 65500  # rows; libjpeg's own
 LEAST_MEMORY = 4.0
 
 
@@ -38,6 +39,7 @@ class Preparation:
         stride: of `dense`, from one frame of the clip to the next.
         resize: `squash`, `crop` or `pad` (see `video.resize`).
         flow: a `Flow` for clips that show motion (see `optical_flow`) and not the pictures themselves.
+        difference: an `RGBDifference` for clips that show what changes (see `rgb_differences`).
         coded: a `Coded` for clips of what compressed video holds (see `coded_clips`); `frames` are then segments of the clip.
         frame_rate: frames per second of videos that are there as folders or tars of frames; None takes it from a table beside the
             annotations (see `frame_rates.find`).
@@ -59,6 +61,7 @@ class Preparation:
     stride: int = 1
     resize: str = "squash"
     flow: Flow | None = None
+    difference: RGBDifference | None = None
     coded: Coded | None = None
     frame_rate: float | None = None
     checksums: str | None = None
@@ -86,18 +89,17 @@ class Preparation:
             raise InputError(f"frame_rate is {self.frame_rate:g}; give the number of frames in a second.")
         if not self.timeout > 0:
             raise InputError(f"timeout is {self.timeout:g} s; give more than 0.")
-        if self.coded and self.flow:
-            raise InputError("clips show optical flow or what compressed video holds; leave one of flow and coded out.")
-        if self.encoding == "jpeg" and self.shape[3] != 3:
-            raise InputError(f"{self.modality} has {self.shape[3]} channels, which no JPEG holds; use encoding 'raw'.")
-        if self.encoding == "jpeg" and self.frames * self.size > JPEG_LIMIT:
-            found = f"{self.frames} frames of {self.size} pixels"
+        given = [field for field in ("flow", "difference", "coded") if getattr(self, field)]
+        if len(given) > 1:
+            raise InputError(f"clips show one kind of thing, not {' and '.join(given)}; leave all but one of them out.")
+        if self.encoding == "jpeg" and shards.tall(self.shape)[0] > JPEG_LIMIT:
+            found = f"{self.frames} frames of {self.size} pixels and {self.shape[3]} channels"
             raise InputError(f"{found} do not fit one tall JPEG of {JPEG_LIMIT} rows; use encoding 'raw'.")
 
     @property
     def shape(self):
-        """Of a clip: (frames, height, width, 3)."""
-        return (self.frames, *self.picture, self.coded.channels if self.coded else 3)
+        """Of a clip: (frames, height, width, channels)."""
+        return (self.frames, *self.picture, self.shown.channels if self.shown else 3)
 
     @property
     def picture(self):
@@ -105,16 +107,19 @@ class Preparation:
         return self.size, self.width or self.size
 
     @property
+    def shown(self):
+        """What clips show: the `Flow`, `RGBDifference` or `Coded`; None is the pictures themselves."""
+        return self.flow or self.difference or self.coded
+
+    @property
     def channels(self):
-        """What the channels of a picture are: `RGB`, `flow`, `residual` or `motion_vector`."""
-        if self.coded and self.coded.modality != WHOLE:
-            return self.coded.modality
-        return CHANNELS if self.flow else "RGB"
+        """What the channels of a picture are: `RGB`, `flow`, `rgb_difference`, `residual` or `motion_vector`."""
+        return FLOW if self.flow else "RGB" if self.modality in ("rgb", WHOLE) else self.modality
 
     @property
     def modality(self):
         """Name of the clips as an input."""
-        return self.coded.modality if self.coded else "rgb"
+        return self.shown.modality if self.shown else "rgb"
 
     @property
     def processes(self):
@@ -303,9 +308,9 @@ def pictures(index, numbers, settings):
     if settings.coded:
         return settings.coded.along(index, numbers, settings.picture, settings.resize)
     decode = frame_files.decode if isinstance(index, frame_files.FrameIndex) else video.decode
-    if settings.flow is None:
+    if settings.shown is None:
         return decode(index, numbers, settings.picture, settings.resize)
-    return settings.flow.along(index.seconds, numbers, lambda needed: decode(index, needed, settings.picture, settings.resize))
+    return settings.shown.along(index.seconds, numbers, lambda needed: decode(index, needed, settings.picture, settings.resize))
 
 
 def _dense_span(index, frames, stride):

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from egokeras import cli
+from egokeras.data import video
+from egokeras.data.joined import open_sets
 from egokeras.data.shards import Shards
+from egokeras.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -181,16 +184,51 @@ def test_flow_shows_the_motion(tmp_path, sliding):
     assert cli.main(["prepare", *arguments, "--frames", "6", "--size", "32", "--windows", "0", "--workers", "1"]) == 0
     data = Shards(tmp_path / "out")
     assert (data.modality, data.index["channels"], data.shape) == ("rgb", "flow", (6, 32, 32, 3))
-    assert data.index["flow"] == {"method": "dis", "bound": 8.0, "seconds": 0.1}
+    assert data.index["flow"] == {"method": "dis", "bound": 8.0, "seconds": 0.1, "stack": None}
     for clip, label in zip(data.read(np.arange(4)), data.labels("action", np.arange(4)), strict=True):
         pixels = np.median(clip[1:, 8:-8, 8:-8].reshape(-1, 3), axis=0) * (8 / 127) - 128 * (8 / 127)
         way = 1 if data.classes["action"][label] == "right" else -1
         assert np.abs(pixels - [2 * way, 0, 2]).max() < 0.2
 
 
+def test_modalities_of_the_same_frames(tmp_path, sliding):
+    """RGB, its changes and a stack of flow of the same clips: joined, and each what its definition makes of the frames."""
+    sets = {"rgb": [], "rgb_difference": ["--difference-stack", "2"], "flow": ["--flow-stack", "5", "--flow-bound", "8"]}
+    common = ["--frames", "3", "--size", "32", "--windows", "0", "--workers", "1"]
+    for modality, options in sets.items():
+        arguments = ["folders", str(sliding), str(sliding), str(tmp_path / modality), "--modality", modality]
+        assert cli.main(["prepare", *arguments, *common, *options]) == 0
+    data = open_sets(",".join(str(tmp_path / modality) for modality in sets))
+    assert data.modalities == {"rgb": (3, 32, 32, 3), "rgb_difference": (3, 32, 32, 6), "flow": (3, 32, 32, 10)}
+    assert [one.index["channels"] for one in data.sets.values()] == ["RGB", "rgb_difference", "flow"]
+    assert data.sets["rgb_difference"].index["difference"] == {"stack": 2, "seconds": 0.04}
+    for row in range(4):
+        clips = {modality: values[0] for modality, values in data.inputs([row]).items()}
+        decoded = video.decode(video.index(sliding / data.clips["video"][row]), range(30), (32, 32), "squash")
+        frames = [frame.copy() for frame in decoded]
+        for place, number in enumerate((5, 15, 25)):
+            np.testing.assert_array_equal(clips["rgb"][place], frames[number])
+            for change in (0, 1):
+                expected = 128 + (frames[number - 1 + change].astype(float) - frames[number - 2 + change]) / 2
+                assert np.abs(clips["rgb_difference"][place][..., 3 * change : 3 * change + 3] - expected).max() <= 0.5
+        way = 1 if data.classes["action"][data.labels("action", row)] == "right" else -1
+        found = np.median(clips["flow"][-1, 8:-8, 8:-8].reshape(-1, 10), axis=0) * (8 / 127) - 128 * (8 / 127)
+        assert np.abs(found - np.tile([2 * way, 0], 5)).max() < 0.2
+
+
+def test_sets_of_other_frames_are_not_joined(tmp_path, sliding):
+    for name, options in (("rgb", []), ("rgb_difference", ["--rule", "dense"])):
+        arguments = ["folders", str(sliding), str(sliding), str(tmp_path / name), "--modality", name, *options]
+        assert cli.main(["prepare", *arguments, "--frames", "3", "--size", "16", "--windows", "0", "--workers", "1"]) == 0
+    with pytest.raises(InputError, match="rgb_difference has the frames .*'dense'.* of a segment, .*'uniform'.*; prepare both alike"):
+        open_sets(f"{tmp_path / 'rgb'},{tmp_path / 'rgb_difference'}")
+
+
 def test_flow_options_need_flow(tmp_path, clips, capsys):
     arguments = ["prepare", "folders", str(clips), str(clips), str(tmp_path / "out")]
     assert cli.main([*arguments, "--flow-bound", "8"]) == 1
     assert "--flow-bound goes with --modality flow" in capsys.readouterr().err
+    assert cli.main([*arguments, "--modality", "flow", "--difference-stack", "2"]) == 1
+    assert "--difference-stack goes with --modality rgb_difference" in capsys.readouterr().err
     assert cli.main([*arguments, "--modality", "flow", "--flow-bound", "0"]) == 1
     assert "flow bound is 0; give more than 0" in capsys.readouterr().err and not (tmp_path / "out").exists()

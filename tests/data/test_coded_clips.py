@@ -8,7 +8,6 @@ from egokeras import cli
 from egokeras.data import compressed_video, motion_vectors, video
 from egokeras.data.coded_clips import MODALITIES, Coded
 from egokeras.data.joined import open_sets
-from egokeras.data.staging import Preparation
 from egokeras.errors import InputError
 
 SIZE = (96, 128)
@@ -104,5 +103,3 @@ def test_a_file_that_does_not_tell_its_whole_pictures_gives_the_same(pan, tmp_pa
 def test_what_does_not_fit(pan):
     with pytest.raises(InputError, match="modality 'sound' is unknown"):
         Coded(modality="sound")
-    with pytest.raises(InputError, match="motion_vector has 2 channels, which no JPEG holds"):
-        Preparation(coded=Coded(modality="motion_vector"), encoding="jpeg")

@@ -1,10 +1,8 @@
-"""Flow pictures: known shifts come back, frames are paired by time, each is decoded once."""
+"""Flow pictures: known shifts come back at every frame rate, and a stack holds them one after another."""
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from egokeras.data import optical_flow
 from egokeras.data.optical_flow import Flow
@@ -59,23 +57,6 @@ def test_values_of_the_channels():
     assert np.abs(optical_flow.pixels(picture[0], 20.0)[:, :2] - inside).max() <= 10 / 127
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    gaps=st.lists(st.integers(10, 400), min_size=1, max_size=40),
-    lag=st.integers(5, 500),
-    picked=st.sets(st.integers(0, 39), min_size=1),
-)
-def test_frames_are_paired_with_the_nearest_before(gaps, lag, picked):
-    seconds = np.concatenate([[0.0], np.cumsum(gaps)]) / 1000
-    numbers = sorted(number for number in picked if number < len(seconds))
-    found = Flow(seconds=lag / 1000).before(seconds, numbers).tolist()
-    for number, other in zip(numbers, found, strict=True):
-        earlier = range(number) or [0]
-        best = min(abs(seconds[number] - lag / 1000 - seconds[place]) for place in earlier)
-        assert other in earlier and abs(seconds[number] - lag / 1000 - seconds[other]) <= best + 1e-9
-    assert found == sorted(found)
-
-
 @pytest.mark.parametrize(("fps", "before"), [(25, 3), (30, 3), (50, 5), (60, 6)])
 def test_rates_give_the_same_flow(fps, before, texture):
     """A pattern that moves by 20 pixels a second has 2 pixels of flow at every frame rate, and 0 at the first frame."""
@@ -108,12 +89,30 @@ def test_frames_of_a_moment_before_count_as_well(texture):
         assert (picture == flow.picture(texture((number - 3) % 7), texture(number % 7), seconds[number] - seconds[number - 3])).all()
 
 
+def test_a_stack_holds_the_flows_up_to_the_frame(texture):
+    """The pattern moves 1, 2, 3 ... pixels from frame to frame; of the second frame only the first flow is not still."""
+    places, seconds = [0, 1, 3, 6, 10], np.arange(5) / 10
+
+    def decode(numbers):
+        return (np.dstack([texture(places[number], -places[number])] * 3) for number in numbers)
+
+    flow = Flow(bound=8.0, stack=3)
+    early, late = flow.along(seconds, [1, 4], decode)
+    assert (flow.modality, flow.channels) == ("flow", 6) and late.shape == (48, 48, 6)
+    found = np.median(optical_flow.pixels(late[12:-12, 12:-12], 8.0), axis=(0, 1))
+    np.testing.assert_allclose(found, [2, -2, 3, -3, 4, -4], atol=0.15)
+    assert (early[..., :4] == 128).all()
+    single = next(Flow(bound=8.0).along(seconds, [1], decode))
+    np.testing.assert_array_equal(early[..., 4:], single[..., :2])
+
+
 @pytest.mark.parametrize(
     ("given_", "said"),
     [
         ({"method": "raft"}, "'raft' is unknown; there are dis"),
         ({"bound": 0.0}, "bound is 0"),
         ({"seconds": float("nan")}, "seconds is nan"),
+        ({"stack": 0}, "stack is 0"),
     ],
 )
 def test_what_cannot_be(given_, said):

@@ -15,8 +15,10 @@ import time
 import numpy as np
 import pytest
 
-from egokeras.data import clip_plan, clip_sampling, prepare, staging, video, video_files
+from egokeras.data import clip_plan, clip_sampling, prepare, shards, staging, video, video_files
+from egokeras.data.optical_flow import Flow
 from egokeras.data.prepare import Preparation
+from egokeras.data.rgb_differences import RGBDifference
 from egokeras.data.segments import Annotations, Segment
 from egokeras.data.shards import Shards
 from egokeras.errors import InputError
@@ -372,6 +374,17 @@ def test_settings_are_checked(field, value, message):
         Preparation(**{field: value})
     with pytest.raises(InputError, match="do not fit one tall JPEG"):
         Preparation(frames=300, encoding="jpeg")
+    assert Preparation(frames=29, size=224, encoding="jpeg", flow=Flow(stack=5)).shape == (29, 224, 224, 10)  # 64,960 rows
+    with pytest.raises(InputError, match="30 frames of 224 pixels and 10 channels do not fit one tall JPEG of 65500 rows"):
+        Preparation(frames=30, size=224, encoding="jpeg", flow=Flow(stack=5))
+    with pytest.raises(InputError, match="clips show one kind of thing, not flow and difference"):
+        Preparation(flow=Flow(), difference=RGBDifference())
+
+
+def test_the_tallest_jpeg_is_one():
+    """libjpeg ends at 65,500 rows, before the format does."""
+    clip = np.zeros((staging.JPEG_LIMIT, 1, 1, 3), np.uint8)
+    assert len(shards.encode_jpeg(clip, 90)) > 0
 
 
 def test_names_find_files(tmp_path):

@@ -106,6 +106,16 @@ def test_jpeg_keeps_picture_and_colour(tmp_path):
     assert np.load(path / "shard-00000.npy")[:2].tolist() == [0xFF, 0xD8]
 
 
+def test_jpeg_of_other_channels_keeps_each_in_its_place(tmp_path):
+    """A stack of ten channels, smooth and each of its own level; no channel colours another."""
+    ramp = np.linspace(0, 60, 32)
+    clips = (ramp[:, None, None] + ramp[:, None] + 12 * np.arange(10) + 5 * np.arange(4)[:, None, None, None])[None].astype(np.uint8)
+    payload = shards.encode_jpeg(clips[0], 95)
+    read = Shards(write(tmp_path / "set", clips, encoding="jpeg", payloads=[payload])).read([0])
+    assert read.shape == (1, 4, 32, 32, 10) and np.abs(read.astype(int) - clips).max() <= 6
+    assert len(payload) < clips.nbytes / 5
+
+
 def test_writer_goes_on_after_a_kill(tmp_path):
     clips = noise(10)
     size = clips[0].nbytes
