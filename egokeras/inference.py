@@ -73,7 +73,10 @@ def _answer(model, inputs):
 
 def _mean(model, shards, batch, clips):
     """Outputs for several clips of each segment; the clips of one segment are in memory at a time."""
-    found = [_answer(model, {shards.modality: shards.spread(batch[at : at + 1], clips)[0]}) for at in range(len(batch))]
+    found = [
+        _answer(model, {modality: several[0] for modality, several in shards.spread(batch[at : at + 1], clips).items()})
+        for at in range(len(batch))
+    ]
     return {head: np.stack([_log_mean(outputs[head]) for outputs in found]) for head in found[0] if head in shards.classes}
 
 

@@ -92,7 +92,8 @@ class Data:
         fields = ("shards", "train", "validation", "test", "videos", "hold_out")
         known = {name: record["data"][name] for name in fields if name in record["data"]}
         crop = record["data"].get("crop")
-        return cls(**known, crop=crop and Crop(frames=crop["frames"], size=crop["size"], sides=tuple(crop["sides"])))
+        cut = {name: crop[name] for name in ("frames", "segments", "size") if name in crop} if crop else {}
+        return cls(**known, crop=crop and Crop(**cut, sides=tuple(crop["sides"])))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from egokeras.callbacks import HISTORY, callbacks
 from egokeras.data import selection
 from egokeras.data.input_pipeline import batches, default_heads, stream
 from egokeras.data.joined import folders
+from egokeras.data.transforms import PICTURES
 from egokeras.distill import Distiller
 from egokeras.distill.training_set import training_set
 from egokeras.errors import InputError
@@ -53,7 +54,7 @@ def fit(recipe, run_dir, *, quiet=False, resume=False, snapshot_seconds=snapshot
     shards = open_shards(recipe)
     classes = class_counts(recipe, shards)
     augment = recipe.data.augment
-    if shards.index.get("channels") == "flow" and augment and augment.recolours:
+    if shards.channels == "flow" and augment and augment.recolours:
         raise InputError(f"data.augment.{augment.recolours[0]} means nothing to optical flow; keep shift alone.")
     _, validation_rows = recipe.data.rows(shards)  # a mistake in the data shows before the work begins
     if recipe.watched_by and not len(validation_rows):
@@ -73,9 +74,7 @@ def fit(recipe, run_dir, *, quiet=False, resume=False, snapshot_seconds=snapshot
     def begin():
         """Say what is trained, once nothing stands in the way any more."""
         found = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, shards=_resolved(recipe.data.shards)))  # from any folder
-        write_json(
-            run_dir / "recipe.json", {**recipes.as_json(found), "data_sha256": shards.sha256, "channels": shards.index.get("channels")}
-        )
+        write_json(run_dir / "recipe.json", {**recipes.as_json(found), "data_sha256": shards.sha256, "channels": shards.channels})
         write_json(run_dir / "classes.json", {space: shards.classes[space] for space in classes})
 
     with conduct.scope(), _plain_errors():
@@ -158,7 +157,7 @@ def _fit(recipe, student, source, rows, conduct, run_dir, *, fold=None, begin=la
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         first_step=state.epoch * steps + state.step,
-        augment=recipe.data.augment if "rgb" in source.modalities else None,
+        augment=recipe.data.augment if set(source.modalities) & set(PICTURES) else None,
         balanced=recipe.data.balanced,
         inputs=distiller.inputs,
         views=getattr(recipe.method, "views", 1),

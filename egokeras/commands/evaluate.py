@@ -49,8 +49,8 @@ def run(args):
     data = Data.of_run(recipe)
     shards = data.open(args.data)
     own = shards.sha256 == recipe.get("data_sha256")
-    trained_on, given = recipe.get("channels", "RGB"), shards.index.get("channels")
-    if "observations" not in shards.index and given is not None and given != trained_on:  # of observations, the modality says it
+    trained_on, given = recipe.get("channels") or "RGB", shards.channels
+    if given is not None and given != trained_on:  # of other inputs, the name says it
         raise InputError(f"{shards.path} has {given} pictures, the run was trained on {trained_on}; give data of that kind.")
     if args.submission:
         submission.check_name(args.submission, *(len(shards.classes.get(space, ())) for space in ("verb", "noun")))

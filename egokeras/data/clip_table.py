@@ -34,6 +34,20 @@ class ClipTable:
         """See the class."""
         raise NotImplementedError
 
+    @property
+    def indexes(self):
+        """Name of each input to the content of the `index.json` of its set."""
+        raise NotImplementedError
+
+    @property
+    def channels(self):
+        """What the input `rgb` shows: `RGB`, or `flow` in its place; None where there is no such input."""
+        return self.indexes["rgb"].get("channels") if "rgb" in self.indexes else None
+
+    def only(self, modalities):
+        """The same set, without inputs that are not among `modalities`, where it has several."""
+        return self
+
     def __len__(self):
         return len(self.clips)
 

@@ -1,6 +1,5 @@
 """From shards to batches: `tf.data` of (inputs, targets), in an order that depends on the seed and the position alone."""
 
-import copy
 import itertools
 import threading
 import weakref
@@ -9,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from egokeras.data.clip_table import ClipTable
-from egokeras.data.joined import Joined, open_sets
+from egokeras.data.joined import open_sets
 from egokeras.errors import InputError
 
 ALIGNMENT = 64  # bytes; TensorFlow copies arrays that begin elsewhere
@@ -80,7 +79,7 @@ def stream(
         batch_size: clips per batch, of all workers together.
         seed: of the order and the augmentation.
         first_step: number of the first batch, to go on where a training stopped.
-        augment: an `Augment` for `rgb`, or None; a clip changes by seed, epoch and row (if balanced: position and row).
+        augment: an `Augment` for pictures, or None; a clip changes by seed, epoch and row (if balanced: position and row).
         balanced: draw with replacement, each clip in proportion to the mean over `heads` of 1 / size of its class.
         inputs: modalities to read of joined sets; None is all.
         views: of every clip; several come as `(batch, views, *shape)`, and differ by what is drawn for them.
@@ -109,26 +108,31 @@ def stream(
         changes = positions if balanced else positions // count
         keys = tf.stack([tf.fill((batch_size,), tf.constant(seed, tf.int64)), changes, chosen], axis=1)[rank * share : (rank + 1) * share]
         inputs, targets = read(keys[:, 2])
-        return ({**inputs, "rgb": change(inputs["rgb"], keys)} if change else inputs), targets
+        return (change(inputs, keys) if change else inputs), targets
 
     calls = tf.data.AUTOTUNE if change else _readers(shards)
     return tf.data.Dataset.counter(start=first_step).map(batch, calls, deterministic=True).prefetch(PREFETCH)
 
 
 def _changes(shards, augment, views, two_clips):
-    """Function of stored clips and their keys to what the model sees of them, or None where that is the same."""
+    """Function of stored inputs and their keys to what the model sees of them, or None where that is the same."""
     crop = getattr(shards, "crop", None)
     if views > 1 and not augment and not (crop and two_clips):
         raise InputError(f"the method compares {views} views of a clip, and nothing tells them apart; set data.augment or data.crop.")
 
-    def one(clips, keys, number=None):
+    def one(inputs, keys, number=None):
         own = keys if number is None else tf.pad(keys, [(0, 0), (0, 1)], constant_values=number)
-        clips = crop.random(clips, own if two_clips else keys) if crop else clips
-        return augment(clips, own) if augment else clips
+        if crop:
+            inputs = {modality: crop.random(clips, own if two_clips else keys) for modality, clips in inputs.items()}
+        return {modality: augment.of(modality)(clips, own) for modality, clips in inputs.items()} if augment else inputs
+
+    def several(inputs, keys):
+        found = [one(inputs, keys, number) for number in range(views)]
+        return {modality: tf.stack([view[modality] for view in found], axis=1) for modality in inputs}
 
     if views == 1:
         return one if crop or augment else None
-    return lambda clips, keys: tf.stack([one(clips, keys, number) for number in range(views)], axis=1)
+    return several
 
 
 def batches(shards, rows, heads, inputs=None):
@@ -138,7 +142,7 @@ def batches(shards, rows, heads, inputs=None):
 
 def _reader(shards, heads, inputs=None):
     """Function of row numbers to (inputs, targets)."""
-    shards = _narrowed(shards, inputs)
+    shards = shards if inputs is None else shards.only(inputs)
     labels = {space: shards.labels(space, np.arange(len(shards))) for space in heads}
     shapes, dtypes = shards.modalities, shards.dtypes
     buffers = {modality: _Buffers() for modality in shapes}
@@ -158,17 +162,8 @@ def _reader(shards, heads, inputs=None):
     return read
 
 
-def _narrowed(shards, inputs):
-    """Joined sets with the modalities of `inputs` alone."""
-    if inputs is None or not isinstance(shards, Joined):
-        return shards
-    view = copy.copy(shards)
-    view.sets = {modality: one for modality, one in shards.sets.items() if modality in inputs}
-    return view
-
-
 def _readers(shards):
-    return READERS if shards.index["encoding"] == "raw" else tf.data.AUTOTUNE
+    return READERS if all(index["encoding"] == "raw" for index in shards.indexes.values()) else tf.data.AUTOTUNE
 
 
 class _Buffers:

@@ -1,5 +1,6 @@
 """Several sets of shards of the same segments as one: the modalities of a model with several branches."""
 
+import copy
 import hashlib
 import pathlib
 import sys
@@ -47,6 +48,17 @@ class Joined(ClipTable):
     def dtypes(self):
         """Name of each input to its dtype."""
         return {modality: one.dtype for modality, one in self.sets.items()}
+
+    @property
+    def indexes(self):
+        """Name of each input to the content of its `index.json`."""
+        return {modality: one.index for modality, one in self.sets.items()}
+
+    def only(self, modalities):
+        """The same segments with these inputs alone."""
+        view = copy.copy(self)
+        view.sets = {modality: one for modality, one in self.sets.items() if modality in modalities}
+        return view
 
     def inputs(self, rows, out=None):
         """Modality to the clips of `rows`, each checked against its checksum; into the arrays `out` by modality if given.

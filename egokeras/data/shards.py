@@ -232,6 +232,11 @@ class Shards(ClipTable):
         """Name of the one input to its dtype."""
         return {self.modality: self.dtype}
 
+    @property
+    def indexes(self):
+        """Name of the one input to `index`."""
+        return {self.modality: self.index}
+
     def inputs(self, rows, out=None):
         """What `read` gives, by the name of the modality; into `out[modality]` if given."""
         return {self.modality: self.read(rows, out=out and out[self.modality])}

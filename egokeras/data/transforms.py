@@ -5,19 +5,23 @@ seen twice in a step, the number of the view. Equal keys draw equal numbers, and
 """
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
 import tensorflow as tf
 
-from egokeras.data import pixels
+from egokeras.data import clip_sampling, pixels
 from egokeras.errors import InputError
 
+# Modalities of clips that can be changed: light; motion to the right and down in turn, around 128; and changes of light.
+LIGHT, MOTION, CHANGES_OF_LIGHT = ("rgb", "iframe"), ("flow", "motion_vector"), ("residual", "rgb_difference")
+PICTURES = (*LIGHT, *MOTION, *CHANGES_OF_LIGHT)
 # What `Augment` draws from 0 to 1 for a clip: whether things happen, by the fields that are their probabilities, then how.
 CHANCES = ("brightness_chance", "contrast_chance", "hue_chance", "blur_chance", "noise_chance", "channel_split", "invert")
 DRAWN = (*CHANCES, "turn", "sigma", "target", "source")
 # Folded into a key's seed, one for each independent stream of numbers; unlike any view or row.
-CHANGES, NOISE, CROP = 0x6368616E676573, 0x6E6F697365, 0x63726F70
+CHANGES, NOISE, CROP, SEGMENTS = 0x6368616E676573, 0x6E6F697365, 0x63726F70, 0x7365676D656E7473
 
 YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])  # rows of I and Q add up to 0: grey has no hue
 # What the rotation by an angle of the plane of I and Q does to RGB is 1 + (cos - 1) * PLANE + sin * TURN; against the clock, as the hue
@@ -119,6 +123,21 @@ class Augment:
             return clips
         return _roughened(clips, *self._roughness(drawn), keys)
 
+    def of(self, modality):
+        """Function as this, for clips of a modality in PICTURES: motion and changes go with their pictures, and have no colours."""
+        return self if modality in LIGHT else functools.partial(self._gone_with, turned=modality in MOTION)
+
+    def _gone_with(self, clips, keys, turned):
+        """Mirrored and moved as pictures with the same keys; where `turned`, what goes to the right then goes to the left."""
+        signed, _ = _draws(keys)
+        mirrored = signed[0] < 2 * self.flip - 1
+        clips = self._moved(clips, mirrored, signed)
+        if not turned:
+            return clips
+        sideways = mirrored[:, None] & (tf.range(clips.shape[-1]) % 2 == 0)
+        opposite = tf.cast(tf.minimum(256 - tf.cast(clips, tf.int16), 255), clips.dtype)
+        return tf.where(sideways[:, None, None, None], opposite, clips)
+
     def _happens(self, name, drawn, value):
         return tf.where(drawn[name] < getattr(self, name), value, 0.0)
 
@@ -202,20 +221,26 @@ class Crop:
     Where `sides` make it resize, values are sampled between neighbours, never scaled: vectors of motion stay as long as they are.
 
     Attributes:
-        frames: of the clip; None is all.
+        frames: of the clip, in a row; None is all.
+        segments: in the place of `frames`, one frame of each of so many equal parts of the stored clip (TSN, Wang et al., 2016, arXiv
+            1608.00859): a random one in training, else the middle one.
         size: height and width of the clip in pixels; None is those of the stored clips, which must then be square.
         sides: of squares that are cut and resized to `size` (bilinear, as `cv2.INTER_LINEAR`), of which `random` draws one; the authors
             of SKD-SRL cut (129, 112, 96, 84) for 112 pixels; empty is `size` alone.
     """
 
     frames: int | None = None
+    segments: int | None = None
     size: int | None = None
     sides: tuple[int, ...] = ()
 
     def __post_init__(self):
-        for name, values in (("frames", (self.frames,)), ("size", (self.size,)), ("sides", self.sides)):
-            if any(value is not None and value < 1 for value in values):
-                raise InputError(f"data.crop.{name} is {getattr(self, name)}; give at least 1.")
+        for name in ("frames", "segments", "size", "sides"):
+            value = getattr(self, name)
+            if value is not None and min((value,) if name != "sides" else (1, *value)) < 1:
+                raise InputError(f"data.crop.{name} is {value}; give at least 1.")
+        if self.frames and self.segments:
+            raise InputError("data.crop cuts frames in a row or one of each of the segments; leave frames or segments out.")
 
     def check(self, shape):
         """`(frames, size, size, channels)`, cut from stored clips of `shape`, `(time, height, width, channels)`.
@@ -224,8 +249,9 @@ class Crop:
             InputError: the stored clips are too short, too small, or not square where `size` is None.
         """
         time, height, width, channels = shape
-        if (self.frames or 0) > time:
-            raise InputError(f"data.crop.frames is {self.frames}, the clips have {time} frames; give at most {time}.")
+        for name in ("frames", "segments"):
+            if (getattr(self, name) or 0) > time:
+                raise InputError(f"data.crop.{name} is {getattr(self, name)}, the clips have {time} frames; give at most {time}.")
         least = min(height, width)
         for name, side in (("size", self.size), ("sides", max(self.sides, default=0))):
             if (side or 0) > least:
@@ -234,25 +260,32 @@ class Crop:
                 )
         if self.size is None and height != width:
             raise InputError(f"data.crop.size is not given, the clips have {height}x{width} pixels; give at most {least}.")
-        return self.frames or time, self.size or least, self.size or least, channels
+        return self.frames or self.segments or time, self.size or least, self.size or least, channels
 
     def random(self, clips, keys):
-        """Random frames in a row and a random square of every clip, by its own key: `(batch, frames, size, size, channels)`.
+        """Random frames and a random square of every clip, by its own key: `(batch, frames, size, size, channels)`.
+
+        Clips of one size and equal keys are cut at the same places, whatever they hold.
 
         Args:
             clips: `(batch, stored time, stored height, stored width, channels)`.
             keys: `(batch, k)` int64, k at least 3.
         """
-        return _cut(clips, keys, self.check(clips.shape[1:]), self.sides)
+        shape = self.check(clips.shape[1:])
+        return _cut(_one_of_each(clips, keys, self.segments) if self.segments else clips, keys, shape, self.sides)
 
     def centre(self, clips):
         """The middle frames and the middle square, of side `size`: `(batch, frames, size, size, channels)`."""
         frames, size, _, _ = self.check(clips.shape[1:])
+        if self.segments:
+            clips = clips[:, clip_sampling.uniform(clips.shape[1], frames)]
         first, top, left = ((stored - own) // 2 for stored, own in zip(clips.shape[1:4], (frames, size, size), strict=True))
         return clips[:, first : first + frames, top : top + size, left : left + size]
 
     def spread(self, clips, count):
-        """Middle squares of `count` windows, evenly spaced from the first frames to the last; one alone is in the middle.
+        """Middle squares of `count` windows, evenly spaced from the first frames to the last, of the clip or of each segment.
+
+        One alone is in the middle.
 
         Returns:
             `(batch, count, frames, size, size, channels)`.
@@ -260,9 +293,24 @@ class Crop:
         if count == 1:
             return self.centre(clips)[:, None]
         frames = self.check(clips.shape[1:])[0]
-        starts = np.round(np.linspace(0, clips.shape[1] - frames, count)).astype(int)
-        squares = dataclasses.replace(self, frames=None).centre(clips)
-        return tf.gather(squares, starts[:, None] + np.arange(frames), axis=1)
+        part = clips.shape[1] // self.segments if self.segments else 1
+        starts = np.round(np.linspace(0, part - 1 if self.segments else clips.shape[1] - frames, count)).astype(int)
+        squares = dataclasses.replace(self, frames=None, segments=None).centre(clips)
+        return tf.gather(squares, starts[:, None] + part * np.arange(frames), axis=1)
+
+
+@tf.function(autograph=False)
+def _one_of_each(clips, keys, segments):
+    """A random frame of each of `segments` equal parts, by the clip's own key: `(batch, segments, ...)`; frames left over come last."""
+    part = clips.shape[1] // segments
+
+    def one(given):
+        clip, key = given
+        draws = tf.random.stateless_uniform((segments,), _seed(key, SEGMENTS), maxval=part, dtype=tf.int32, alg="philox")
+        return tf.gather(clip, part * tf.range(segments) + draws)
+
+    signature = tf.TensorSpec((segments, *clips.shape[2:]), clips.dtype)
+    return tf.map_fn(one, (clips, keys), fn_output_signature=signature)
 
 
 @tf.function(autograph=False)

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from egokeras.data import input_pipeline
 from egokeras.data.cropped import Cropped, cropped
+from egokeras.data.joined import open_sets
 from egokeras.data.transforms import Augment, Crop
 from egokeras.errors import InputError
 
@@ -24,7 +25,7 @@ def test_it_reads_the_middle(squares):
     assert found.modalities == {"rgb": (4, 16, 16, 3)} and found.index["clip_seconds"] == 0.5 * squares.index["clip_seconds"]
     assert found.index["sampling"]["frames"] == 4 and squares.index["sampling"]["frames"] == 8
     np.testing.assert_array_equal(found.rows("train"), squares.rows("train"))
-    windows = found.spread(rows, 3)
+    windows = found.spread(rows, 3)["rgb"]
     for number, first in enumerate((0, 2, 4)):
         np.testing.assert_array_equal(windows[:, number], squares.read(rows)[:, first : first + 4, 4:20, 4:20])
 
@@ -80,6 +81,56 @@ def test_two_clips_or_two_views_of_one(squares):
     assert (places(one[:, 0, :, :, ::-1], whole) >= 0).all()
     changed, _ = first_batch(squares, views=2, augment=Augment(brightness=0.3))
     assert (changed[:, 0] != changed[:, 1]).any(axis=(1, 2, 3, 4)).all()
+
+
+@pytest.fixture(scope="module")
+def joined(write_clips, tmp_path_factory):
+    """RGB and a stack of flow of twelve clips, 8 frames of 12 pixels, both of which say at every place which place it is."""
+    folder = tmp_path_factory.mktemp("joined")
+    where = np.stack(np.meshgrid(range(8), range(12), range(12), indexing="ij"), axis=-1).astype("uint8")
+    for modality, stored in {"rgb": where, "flow": 150 + np.tile(where, 2)[..., :4]}.items():
+        (folder / modality).mkdir()
+        clips = ((stored, "train", f"v{row}", "", {"verb": "take"}) for row in range(12))
+        write_clips(folder / modality, clips, {"verb": ["take"]}, modality)
+    return open_sets(f"{folder / 'rgb'},{folder / 'flow'}")
+
+
+def first_of(shards, **how):
+    data = input_pipeline.stream(shards, shards.rows("train"), heads=("verb",), batch_size=12, seed=3, **how)
+    return {modality: clips.numpy() for modality, clips in next(iter(data))[0].items()}
+
+
+@pytest.mark.parametrize("crop", [Crop(frames=3, size=6), Crop(segments=4, size=8, sides=(8, 12)), Crop(segments=8)])
+def test_modalities_are_cut_at_the_same_places(joined, crop):
+    shards = cropped(joined, crop)
+    assert shards.modalities == {name: crop.check(shape) for name, shape in joined.modalities.items()}
+    for found in (first_of(shards), shards.inputs(np.arange(3))):
+        rgb, flow = found["rgb"].astype(int), found["flow"].astype(int)
+        np.testing.assert_array_equal(flow - 150, np.tile(rgb, 2)[..., :4])
+    assert shards.only(["flow"]).modalities.keys() == {"flow"} == first_of(shards, inputs=["flow"]).keys()
+    assert [clips.shape for clips in shards.spread([0, 1], 2).values()] == [(2, 2, *shape) for shape in shards.modalities.values()]
+
+
+def test_clips_cut_out_of_segments_last_as_long_as_the_stored_ones(joined):
+    assert cropped(joined, Crop(segments=4, size=6)).indexes["flow"]["clip_seconds"] == joined.index["clip_seconds"]
+    found = cropped(joined, Crop(frames=4, size=6)).indexes["flow"]
+    assert found["clip_seconds"] == joined.index["clip_seconds"] / 2 and found["sampling"]["frames"] == 4
+
+
+def test_modalities_are_moved_and_mirrored_together(joined):
+    """What moves to the right, the even channels of flow, moves to the left in a mirror: 128 + v becomes 128 - v."""
+    plain, found = first_of(joined), first_of(joined, augment=Augment(flip=0.5, shift=0.3))
+    mirrored = found["rgb"][:, 0, 0, 0, 2] > found["rgb"][:, 0, 0, -1, 2]
+    assert 2 <= mirrored.sum() <= 10 and (found["rgb"] != plain["rgb"]).any(axis=(1, 2, 3, 4)).sum() >= 10
+    for rgb, flow, turned in zip(found["rgb"].astype(int), found["flow"].astype(int), mirrored, strict=True):
+        straight = np.where(np.arange(4) % 2 == 0, 256 - flow, flow) if turned else flow
+        np.testing.assert_array_equal(straight - 150, np.tile(rgb, 2)[..., :4])
+    bright = first_of(joined, augment=Augment(brightness=0.5))
+    np.testing.assert_array_equal(bright["flow"], plain["flow"])  # it has no light
+    assert (bright["rgb"] != plain["rgb"]).any()
+    views = first_of(joined, augment=Augment(shift=0.3), views=2)
+    np.testing.assert_array_equal(views["flow"].astype(int) - 150, np.tile(views["rgb"].astype(int), 2)[..., :4])
+    assert views["flow"].shape == (12, 2, 8, 12, 12, 4) and (views["rgb"][:, 0] != views["rgb"][:, 1]).any()
 
 
 def test_views_that_would_be_equal(squares):

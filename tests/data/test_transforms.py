@@ -389,9 +389,48 @@ def test_centre_and_spread_by_hand():
     np.testing.assert_array_equal(Crop().random(clips[:, :, :, :7], keys(rows=range(2))), clips[:, :, :, :7])
 
 
+def test_one_frame_of_each_segment_is_drawn_evenly():
+    """Eleven frames in three segments of three; the two left over are in no segment, and no two segments draw alike."""
+    out = Crop(segments=3, size=2).random(placed(900, 11, 2, 2), keys(rows=range(900))).numpy()[:, :, 0, 0, 0].astype(int)
+    offsets = out - 3 * np.arange(3)
+    counts = np.stack([np.bincount(offsets[:, segment], minlength=3) for segment in range(3)])
+    assert counts.shape == (3, 3) and counts.min() > 243 and counts.max() < 357  # 300 each, four deviations to either side
+    assert np.abs(np.corrcoef(offsets.T) - np.eye(3)).max() < 0.14
+    again = Crop(segments=3, size=1).random(placed(900, 11, 2, 2), keys(rows=range(900))).numpy()[:, :, 0, 0, 0]
+    np.testing.assert_array_equal(again, out)  # the same frames, whatever is cut of them
+
+
+def test_the_middle_frames_of_segments_by_hand():
+    """As TSN's test: frame int(n / 2 K + k n / K)."""
+    for time, segments, expected in (
+        (11, 3, [1, 5, 9]),
+        (8, 4, [1, 3, 5, 7]),
+        (24, 8, [1, 4, 7, 10, 13, 16, 19, 22]),
+        (5, 5, [0, 1, 2, 3, 4]),
+    ):
+        clips, tick = placed(2, time, 6, 4), time / segments
+        found = Crop(segments=segments, size=4).centre(clips)
+        assert found[0, :, 0, 0, 0].tolist() == [int(tick / 2 + tick * place) for place in range(segments)] == expected
+        assert (found[..., 1:] == clips[:, :1, 1:5, :, 1:]).all()
+    spread = Crop(segments=2, size=3).spread(placed(1, 9, 3, 3), 3).numpy()
+    assert spread[0, :, :, 0, 0, 0].tolist() == [[0, 4], [2, 6], [3, 7]]  # parts of four; the middle of 0 to 3, to even
+
+
+def test_a_mirror_image_turns_motion_about():
+    """By hand: 128 is still, 131 goes right by three and then left, 125; 0, beyond what -127 can be, ends at 255."""
+    clip = np.array([[[131, 131, 128, 7], [1, 140, 255, 9]], [[0, 0, 128, 1], [128, 2, 1, 3]]], np.uint8)[None, None]
+    found = Augment(flip=1.0).of("flow")(clip, keys(rows=[0])).numpy()[0, 0]
+    assert found.tolist() == [[[255, 140, 1, 9], [125, 131, 128, 7]], [[128, 2, 255, 3], [255, 0, 128, 1]]]
+    for modality in ("residual", "rgb_difference"):
+        np.testing.assert_array_equal(Augment(flip=1.0).of(modality)(clip, keys(rows=[0])), clip[:, :, :, ::-1])
+    same = Augment(flip=0.5, shift=0.3)
+    assert same.of("iframe") is same
+
+
 @pytest.mark.parametrize(
     ("crop", "shape", "message"),
     [
+        ({"segments": 9}, (8, 96, 96, 3), "data.crop.segments is 9, the clips have 8 frames; give at most 8."),
         ({"frames": 16}, (8, 112, 112, 3), "data.crop.frames is 16, the clips have 8 frames; give at most 8."),
         ({"size": 112}, (16, 96, 128, 3), "data.crop.size is 112, the clips have 96x128 pixels; give at most 96."),
         (
@@ -409,7 +448,9 @@ def test_clips_that_are_too_small(crop, shape, message):
         Crop(**crop).centre(np.zeros((1, *shape), np.uint8))
 
 
-@pytest.mark.parametrize("fields", [{"frames": 0}, {"size": -1}, {"sides": (8, 0)}], ids=str)
+@pytest.mark.parametrize("fields", [{"frames": 0}, {"segments": 0}, {"size": -1}, {"sides": (8, 0)}], ids=str)
 def test_sizes_are_at_least_one(fields):
     with pytest.raises(InputError, match=rf"data.crop.{next(iter(fields))} is .*; give at least 1."):
         Crop(**fields)
+    with pytest.raises(InputError, match="leave frames or segments out"):
+        Crop(frames=4, segments=4)
