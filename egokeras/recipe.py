@@ -20,7 +20,7 @@ from egokeras.data.transforms import Augment, Crop
 from egokeras.distill import SKDSRL, LabelSmoothing, ProgressiveDistillation, SelfDistillation, SoftTargets, Supervised, SupervisedExits
 from egokeras.errors import InputError
 from egokeras.files import run_file
-from egokeras.models import FrameModel, ResNet3D
+from egokeras.models import FrameModel, ResNet3D, TwoStream
 from egokeras.models.anticipation import RULSTM, AnticipationLSTM
 from egokeras.models.early_exit import EarlyExitResNet
 from egokeras.models.past_actions import PastActionsLSTM
@@ -28,7 +28,7 @@ from egokeras.optim import Optim, Plateau
 from egokeras.overrides import fields_of, is_dataclass, parsed, replaced
 from egokeras.papers import PAPERS
 
-Model = FrameModel | ResNet3D | EarlyExitResNet | AnticipationLSTM | RULSTM | PastActionsLSTM
+Model = FrameModel | ResNet3D | TwoStream | EarlyExitResNet | AnticipationLSTM | RULSTM | PastActionsLSTM
 Method = Supervised | LabelSmoothing | SoftTargets | SelfDistillation | SKDSRL | ProgressiveDistillation | SupervisedExits
 FACTS = ("paper", "published", "measured")  # fields that say something of a recipe and change nothing about its training
 PATHS = re.compile(r"data\.(shards|videos)|method\.teachers?|method\.prior\.(parts\.\d+\.)*vectors|model\.backbone\.weights")

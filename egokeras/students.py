@@ -10,6 +10,7 @@ import tensorflow as tf
 import egokeras
 from egokeras.errors import InputError
 from egokeras.features import cached
+from egokeras.models import FrameModel
 
 
 def untrained(recipe, shards, classes):
@@ -36,11 +37,12 @@ def on_source(recipe, model, shards, folder, single):
         folder: of the cached features.
         single: function of a model to the same on one device.
     """
-    augment, backbone, method = recipe.data.augment, getattr(recipe.model, "backbone", None), recipe.method
+    augment, method = recipe.data.augment, recipe.method
+    fixed = isinstance(recipe.model, FrameModel) and recipe.model.backbone.frozen and list(shards.modalities) == ["rgb"]
     views = recipe.feature_views if augment is not None else 0
     changing = (augment is not None and not views) or recipe.data.crop is not None
     needs_clips = getattr(method, "views", 1) > 1 or getattr(method, "reads_clips", False)
-    if not recipe.cache_features or backbone is None or not backbone.frozen or changing or needs_clips:
+    if not recipe.cache_features or not fixed or changing or needs_clips:
         return model, shards
     train_rows, validation_rows = recipe.data.rows(shards)
     copied = np.concatenate([train_rows, validation_rows]) if recipe.folds else train_rows
@@ -52,7 +54,7 @@ def on_source(recipe, model, shards, folder, single):
 def build(model, classes, shapes):
     """The Keras model of a recipe's `model` for clips of `shapes`, by modality."""
     check_kind(model, shapes)
-    if "rgb" in shapes:
+    if _takes_rgb(model):
         frames, size, *_ = shapes["rgb"]
         return model.build(classes=classes, frames=frames, size=size)
     return model.build(classes=classes, shapes=shapes)
@@ -64,12 +66,18 @@ def check_kind(model, shapes):
     Raises:
         InputError: it takes clips and the data has observations, or the other way round.
     """
-    takes_clips = "frames" in inspect.signature(model.build).parameters
-    if takes_clips != ("rgb" in shapes):
-        takes, maker = ("rgb clips", "prepare") if takes_clips else ("features or labels", "observe")
-        takes = takes if takes_clips or hasattr(model, "modalities") else "labels"
+    named = getattr(model, "modalities", ())
+    fits = "rgb" in shapes if _takes_rgb(model) or "rgb" in named else "rgb" not in shapes or set(named) & set(shapes)
+    if not fits:
+        takes, maker = ("rgb clips", "prepare") if _takes_rgb(model) or "rgb" in named else ("features or labels", "observe")
+        takes = takes if maker == "prepare" or hasattr(model, "modalities") else "labels"
         found = f"the recipe's {type(model).__name__} takes {takes}, the data has {', '.join(shapes)}"
         raise InputError(f"{found}; make a set for it with `egokeras {maker}`.")
+
+
+def _takes_rgb(model):
+    """Whether clips of `rgb` are all that it takes."""
+    return "frames" in inspect.signature(model.build).parameters
 
 
 def check_vocabulary(model, shards):

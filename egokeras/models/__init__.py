@@ -4,14 +4,17 @@ from egokeras.models.anticipation import RULSTM, AnticipationLSTM, Vocabulary
 from egokeras.models.frame_model import FrameModel
 from egokeras.models.mobilenet_v2 import Backbone, SmallBackbone
 from egokeras.models.past_actions import PastActionsLSTM
+from egokeras.models.resnet2d import ResNet2D
 from egokeras.models.resnet3d import ResNet3D
-from egokeras.models.temporal_heads import AverageHead, ConvLSTMHead, ConvNet1DHead, LSTMHead
+from egokeras.models.temporal_heads import AverageHead, ConsensusHead, ConvLSTMHead, ConvNet1DHead, LSTMHead
+from egokeras.models.two_stream import TwoStream
 from egokeras.protocol import OBSERVATIONS
 
 __all__ = [
-    "RULSTM", "AnticipationLSTM", "AverageHead", "Backbone", "ConvLSTMHead", "ConvNet1DHead", "EncoderDecoderLSTM", "FrameModel",
-    "LSTMHead", "MobileNetV2Average", "MobileNetV2ConvLSTM", "MobileNetV2ConvNet1D", "MobileNetV2LSTM", "PastActionsLSTM", "R2Plus1D18",
-    "ResNet3D", "ResNet3D18", "ResNet3D34", "ResNet3D50", "RollingUnrollingLSTM", "SmallBackbone", "Vocabulary",
+    "RULSTM", "AnticipationLSTM", "AverageHead", "Backbone", "ConsensusHead", "ConvLSTMHead", "ConvNet1DHead", "EncoderDecoderLSTM",
+    "FrameModel", "LSTMHead", "MobileNetV2Average", "MobileNetV2ConvLSTM", "MobileNetV2ConvNet1D", "MobileNetV2LSTM", "PastActionsLSTM",
+    "R2Plus1D18", "ResNet2D", "ResNet3D", "ResNet3D18", "ResNet3D34", "ResNet3D50", "RollingUnrollingLSTM", "SmallBackbone", "TwoStream",
+    "Vocabulary",
 ]  # fmt: skip
 
 

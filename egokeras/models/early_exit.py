@@ -13,11 +13,11 @@ from keras import layers
 
 from egokeras.errors import InputError
 from egokeras.layers import FoldTime, NormalizePixels, UnfoldTime
+from egokeras.models.normalization import NORMALIZATION
+from egokeras.models.resnet2d import BLOCKS, batch_norm, he, stages
 
-BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
-EXPANSION = 4  # of a bottleneck's last convolution, from depth 50 on
 GRID = 4  # cells per side that an internal classifier sees
-MEAN, DEVIATION = [255 * value for value in (0.485, 0.456, 0.406)], [255 * value for value in (0.229, 0.224, 0.225)]  # ImageNet's
+MEAN, DEVIATION = NORMALIZATION["torch"]["mean"], NORMALIZATION["torch"]["deviation"]
 CHANNELS = {"iframe": 3, "residual": 3, "motion_vector": 2}
 
 
@@ -93,11 +93,11 @@ class EarlyExitResNet:
         """
         segments, size = self._agreed(shapes)
         clip = keras.Input((segments, size, size, CHANNELS[self.modality]), dtype="uint8", name=self.modality)
-        stages = self._stages(self._normalized(FoldTime(name="fold_time")(clip)))
-        features = layers.GlobalAveragePooling2D(name="pool")(stages[-1])
+        maps = stages(self._normalized(FoldTime(name="fold_time")(clip)), self.depth, self.width)
+        features = layers.GlobalAveragePooling2D(name="pool")(maps[-1])
         outputs = {space: self._mean(self._dense(count, space)(features), segments, space) for space, count in classes.items()}
         for number, one in enumerate(self._exits(), 1):
-            seen = self._internal(stages[one.stage - 1], one, f"exit_{number}")
+            seen = self._internal(maps[one.stage - 1], one, f"exit_{number}")
             for space, count in classes.items():
                 name = f"{space}_exit_{number}"
                 outputs[name] = self._mean(self._dense(count, name)(seen), segments, name)
@@ -134,38 +134,14 @@ class EarlyExitResNet:
             "motion_vector": ([127.5] * 2, [255.0] * 2),
         }[self.modality]
         x = NormalizePixels(mean, deviation, name="normalize")(pixels)
-        return x if self.modality == "iframe" else _batch_norm(x, "data_bn")
-
-    def _stages(self, x):
-        x = layers.ReLU(name="conv1_relu")(_batch_norm(_convolution(x, self.width, 7, 2, "conv1"), "conv1_bn"))
-        x = layers.ZeroPadding2D(1, name="pool1_pad")(x)  # zeros are no more than what the ReLU leaves
-        x = layers.MaxPooling2D(3, 2, name="pool1")(x)
-        found = []
-        for stage, blocks in enumerate(BLOCKS[self.depth]):
-            for block in range(blocks):
-                x = self._block(x, self.width << stage, 2 if stage and not block else 1, f"stage{stage + 1}_block{block + 1}")
-            found.append(x)
-        return found
-
-    def _block(self, x, channels, stride, name):
-        plan = [(channels, 3, stride), (channels, 3, 1)]
-        if self.depth >= 50:  # the stride on the 3x3, as in the weights that are around
-            plan = [(channels, 1, 1), (channels, 3, stride), (EXPANSION * channels, 1, 1)]
-        y = x
-        for number, (filters, kernel, step) in enumerate(plan, 1):
-            y = _batch_norm(_convolution(y, filters, kernel, step, f"{name}_conv{number}"), f"{name}_conv{number}_bn")
-            if number < len(plan):
-                y = layers.ReLU(name=f"{name}_relu{number}")(y)
-        if x.shape[-1] != y.shape[-1] or stride != 1:
-            x = _batch_norm(_convolution(x, y.shape[-1], 1, stride, f"{name}_shortcut"), f"{name}_shortcut_bn")
-        return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, y]))
+        return x if self.modality == "iframe" else batch_norm(x, "data_bn")
 
     def _internal(self, x, one, name):
         x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
         if min(x.shape[1:3]) < one.kernel + GRID - 1:
             raise InputError(f"model.exits: the map behind stage {one.stage} is too small for {GRID}x{GRID} cells; give larger pictures.")
-        x = layers.Conv2D(one.channels or x.shape[-1], one.kernel, use_bias=False, kernel_initializer=_he(), name=f"{name}_conv")(x)
-        x = layers.AdaptiveAveragePooling2D(GRID, name=f"{name}_pool")(_batch_norm(x, f"{name}_bn"))
+        x = layers.Conv2D(one.channels or x.shape[-1], one.kernel, use_bias=False, kernel_initializer=he(), name=f"{name}_conv")(x)
+        x = layers.AdaptiveAveragePooling2D(GRID, name=f"{name}_pool")(batch_norm(x, f"{name}_bn"))
         return layers.Flatten(name=f"{name}_flatten")(x)
 
     def _dense(self, count, name):
@@ -174,18 +150,3 @@ class EarlyExitResNet:
     def _mean(self, values, segments, name):
         """The mean over the segments of a clip; the layer has the name of the output."""
         return layers.GlobalAveragePooling1D(dtype="float32", name=name)(UnfoldTime(segments, name=f"{name}_unfold")(values))
-
-
-def _he():
-    return keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="untruncated_normal")
-
-
-def _convolution(x, filters, kernel, strides, name):
-    """Without a bias; both sides padded by half the kernel."""
-    if kernel > 1:
-        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
-    return layers.Conv2D(filters, kernel, strides, use_bias=False, kernel_initializer=_he(), name=name)(x)
-
-
-def _batch_norm(x, name):
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)

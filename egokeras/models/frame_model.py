@@ -6,7 +6,8 @@ import keras
 
 from egokeras.errors import InputError
 from egokeras.models.mobilenet_v2 import Backbone, SmallBackbone
-from egokeras.models.temporal_heads import AverageHead, ConvLSTMHead, ConvNet1DHead, LSTMHead
+from egokeras.models.resnet2d import ResNet2D
+from egokeras.models.temporal_heads import AverageHead, ConsensusHead, ConvLSTMHead, ConvNet1DHead, LSTMHead
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,14 +18,14 @@ class FrameModel:
     features once and the head train on them.
 
     Attributes:
-        backbone: `Backbone` or `SmallBackbone`.
+        backbone: `Backbone`, `SmallBackbone` or `ResNet2D`.
         head: one of `temporal_heads`.
         frames: frames per clip; None takes what the data has.
         size: height and width in pixels; None takes what the data has.
     """
 
-    backbone: Backbone | SmallBackbone = Backbone()
-    head: LSTMHead | ConvLSTMHead | ConvNet1DHead | AverageHead = ConvNet1DHead()
+    backbone: Backbone | SmallBackbone | ResNet2D = Backbone()
+    head: LSTMHead | ConvLSTMHead | ConvNet1DHead | AverageHead | ConsensusHead = ConvNet1DHead()
     frames: int | None = None
     size: int | None = None
 

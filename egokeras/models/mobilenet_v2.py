@@ -6,17 +6,12 @@ import pathlib
 import warnings
 
 import keras
+import numpy as np
 
 from egokeras.errors import InputError
-from egokeras.layers import FoldTime, NormalizePixels, UnfoldTime
+from egokeras.layers import FoldTime, UnfoldTime
+from egokeras.models.normalization import normalized
 
-# How the weights of keras.applications want their pixels: mean and deviation per channel, and BGR or RGB.
-NORMALIZATION: dict[str, dict] = {
-    "tf": {"mean": (127.5,) * 3, "deviation": (127.5,) * 3},
-    "torch": {"mean": tuple(255 * m for m in (0.485, 0.456, 0.406)), "deviation": tuple(255 * s for s in (0.229, 0.224, 0.225))},
-    "caffe": {"mean": (103.939, 116.779, 123.68), "deviation": (1.0,) * 3, "bgr": True},
-    "none": {"mean": (0.0,) * 3, "deviation": (1.0,) * 3},  # the network normalises by itself
-}
 _FAMILIES = (  # first matching prefix
     ("MobileNetV3", "none"), ("EfficientNet", "none"), ("ConvNeXt", "none"), ("MobileNet", "tf"), ("Inception", "tf"), ("Xception", "tf"),
     ("NASNet", "tf"), ("DenseNet", "torch"), ("VGG", "caffe"), ("ResNet", "caffe"),
@@ -30,7 +25,8 @@ class Backbone:
     Attributes:
         name: `MobileNetV2`, or another network of `keras.applications`.
         alpha: width multiplier (MobileNets only).
-        weights: `imagenet` (Keras downloads them), a local `.h5` file, or None for random ones.
+        weights: `imagenet` (Keras downloads them), a local `.h5` file, or None for random ones. A modality with other channels than three
+            begins with the mean of the first kernel over the colours in each.
         cut: name of the last layer kept, for example `block_12_add`; None keeps all.
         trainable_from: name of the first layer that learns; `""` lets all learn, None freezes all.
         normalization: `tf`, `torch`, `caffe` or `none`; None is what the network's weights were trained with.
@@ -48,15 +44,14 @@ class Backbone:
         """Whether no weight of it learns, so that its features may be computed once."""
         return self.trainable_from is None
 
-    def build(self, *, frames, size, pool):
-        """Model `rgb` `(batch, frames, size, size, 3)` uint8 -> features `(batch, frames, channels)`, or maps if not `pool`.
+    def build(self, *, frames, size, pool, modality="rgb", channels=3):
+        """Model `modality` `(batch, frames, size, size, channels)` uint8 -> features `(batch, frames, features)`, or maps if not `pool`.
 
         Raises:
             InputError: an unknown network, layer or weights file.
         """
-        rgb = keras.Input((frames, size, size, 3), dtype="uint8", name="rgb")
-        x = FoldTime(name="fold_time")(rgb)
-        x = NormalizePixels(name="normalize", **NORMALIZATION[self.normalization or _normalization_of(self.name)])(x)
+        clip = keras.Input((frames, size, size, channels), dtype="uint8", name=modality)
+        x = normalized(FoldTime(name="fold_time")(clip), self.normalization or _normalization_of(self.name), modality)
         inner = self._network(x, size)
         x = inner.output
         if self.cut is not None:
@@ -65,7 +60,7 @@ class Backbone:
             x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
         # the numbers that a cache of features holds: a head learns the same from it and from frames
         unfold = UnfoldTime(frames, name="unfold_time", dtype="float16" if self.frozen else None)
-        model = keras.Model({"rgb": rgb}, unfold(x), name="backbone")
+        model = keras.Model({modality: clip}, unfold(x), name="backbone")
         self._freeze(model)
         return model
 
@@ -96,7 +91,8 @@ class Backbone:
         except Exception as error:
             cure = "give a local .h5 file or weights=None" if path == "imagenet" else "it must fit this network, alpha and Keras version"
             raise InputError(f"backbone.weights {path!r}: {str(error).splitlines()[0][:300]}; {cure}.") from error
-        inner.set_weights(source.get_weights())
+        weights = zip(source.get_weights(), inner.get_weights(), strict=True)
+        inner.set_weights([_averaged(weight, own.shape) for weight, own in weights])
 
     def _freeze(self, model):
         if self.trainable_from is None:
@@ -120,13 +116,12 @@ class SmallBackbone:
     grid: int = 2
     frozen = False
 
-    def build(self, *, frames, size, pool):
-        """Model `rgb` `(batch, frames, size, size, 3)` uint8 -> features `(batch, frames, channels)`, or maps if not `pool`."""
-        rgb = keras.Input((frames, size, size, 3), dtype="uint8", name="rgb")
-        x = FoldTime(name="fold_time")(rgb)
-        x = NormalizePixels(name="normalize", **NORMALIZATION["tf"])(x)
-        for i, channels in enumerate(self.channels, 1):
-            x = keras.layers.Conv2D(channels, 3, strides=2, padding="same", use_bias=False, name=f"conv_{i}")(x)
+    def build(self, *, frames, size, pool, modality="rgb", channels=3):
+        """Model `modality` `(batch, frames, size, size, channels)` uint8 -> features `(batch, frames, features)`, or maps if not `pool`."""
+        clip = keras.Input((frames, size, size, channels), dtype="uint8", name=modality)
+        x = normalized(FoldTime(name="fold_time")(clip), "tf", modality)
+        for i, filters in enumerate(self.channels, 1):
+            x = keras.layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False, name=f"conv_{i}")(x)
             # 0.99 would need a few hundred steps to forget its start: longer than a short training
             x = keras.layers.BatchNormalization(momentum=0.9, name=f"conv_{i}_bn")(x)
             x = keras.layers.ReLU(6.0, name=f"conv_{i}_relu")(x)
@@ -137,7 +132,12 @@ class SmallBackbone:
                 )
             x = keras.layers.AveragePooling2D(x.shape[1] // self.grid, name="pool")(x)
             x = keras.layers.Flatten(name="flatten")(x)
-        return keras.Model({"rgb": rgb}, UnfoldTime(frames, name="unfold_time")(x), name="backbone")
+        return keras.Model({modality: clip}, UnfoldTime(frames, name="unfold_time")(x), name="backbone")
+
+
+def _averaged(weight, shape):
+    """A weight as it is; of a first kernel for other channels than three colours their mean, for each (TSN)."""
+    return weight if weight.shape == shape else np.repeat(weight.mean(axis=2, keepdims=True), shape[2], axis=2)
 
 
 def _normalization_of(name):

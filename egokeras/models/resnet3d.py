@@ -22,7 +22,7 @@ from egokeras.errors import InputError
 from egokeras.layers import FoldTime, NormalizePixels, UnfoldTime
 from egokeras.models.convolution3d import Convolution3D, channels_between
 from egokeras.models.frame_model import agreed
-from egokeras.models.mobilenet_v2 import NORMALIZATION
+from egokeras.models.normalization import NORMALIZATION
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 EXPANSION = 4  # of a bottleneck's last convolution, from depth 50 on

@@ -71,18 +71,6 @@ def test_backbone_sees_frames_one_by_one():
             np.testing.assert_allclose(whole[b, t], single({"rgb": clip[b : b + 1, t : t + 1]}, training=False)[0, 0], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["tf", "torch", "caffe"])
-def test_normalization_equals_keras_preprocessing(kind):
-    from keras.src.applications.imagenet_utils import preprocess_input
-
-    from egokeras.layers import NormalizePixels
-    from egokeras.models.mobilenet_v2 import NORMALIZATION
-
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype("uint8")
-    ours = NormalizePixels(**NORMALIZATION[kind])(pixels)
-    np.testing.assert_allclose(ours, preprocess_input(pixels.astype("float32"), mode=kind), atol=1e-4)
-
-
 def test_pretrained_weights_and_freezing(shared_data):
     weights = str(next((shared_data / "weights").glob("*0.35*.h5")))
     with warnings.catch_warnings():
