@@ -120,6 +120,21 @@ PAPERS = {
         conference=CVPR,
         arxiv="1712.00636",
     ),
+    "wang2016": Paper(
+        authors=(
+            ("Wang", "Limin"),
+            ("Xiong", "Yuanjun"),
+            ("Wang", "Zhe"),
+            ("Qiao", "Yu"),
+            ("Lin", "Dahua"),
+            ("Tang", "Xiaoou"),
+            ("Van Gool", "Luc"),
+        ),
+        title="Temporal Segment Networks: Towards Good Practices for Deep Action Recognition",
+        year=2016,
+        conference="European Conference on Computer Vision (ECCV)",
+        arxiv="1608.00859",
+    ),
     "chen2021": Paper(
         authors=(("Chen", "Xinlei"), ("He", "Kaiming")),
         title="Exploring Simple Siamese Representation Learning",

@@ -12,6 +12,7 @@ from egokeras import cli, train
 from egokeras import recipe as recipes
 from egokeras.data.joined import open_sets
 from egokeras.errors import InputError
+from egokeras.models import ConsensusHead, ResNet2D
 
 FOLDER = pathlib.Path(__file__).parent.parent / "pipelines"
 
@@ -52,12 +53,28 @@ def coded_noise(write_clips, tmp_path_factory):
     return ",".join(str(folder / modality) for modality in ("iframe", "residual", "motion_vector"))
 
 
+@pytest.fixture(scope="module")
+def moving_noise(write_clips, tmp_path_factory):
+    """Sets of noise of RGB and a stack of flow, as `coded_noise`."""
+    folder, random = tmp_path_factory.mktemp("moving"), np.random.default_rng(0)
+    for modality, channels in {"rgb": 3, "flow": 10}.items():
+        (folder / modality).mkdir()
+        clips = []
+        for row in range(12):
+            labels = {"verb": f"verb {row % 3}", "noun": f"noun {row % 4}"}
+            pixels = random.integers(0, 256, (9, 40, 40, channels)).astype("uint8")
+            clips.append((pixels, "train" if row < 8 else "validation", f"v{row}", f"p{row}", labels))
+        classes = {"verb": [f"verb {number}" for number in range(3)], "noun": [f"noun {number}" for number in range(4)]}
+        write_clips(folder / modality, clips, classes, modality)
+    return f"{folder / 'rgb'},{folder / 'flow'}"
+
+
 def anticipates(path):
     return path.stem.startswith("anticipation")
 
 
-def is_coded(path):
-    return path.stem == "pkd_wise"
+def has_modalities(path):
+    return path.stem in ("pkd_wise", "two_stream")
 
 
 OWN = {path.stem: ["dataset=own"] for path in FOLDER.glob("*.py") if "dataset:" in path.read_text()}  # recipes of official datasets
@@ -66,7 +83,9 @@ OWN = {path.stem: ["dataset=own"] for path in FOLDER.glob("*.py") if "dataset:" 
 RECIPES = sorted(FOLDER.rglob("*.py"))
 
 
-@pytest.mark.parametrize("path", [path for path in RECIPES if not anticipates(path) and not is_coded(path)], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [path for path in RECIPES if not anticipates(path) and not has_modalities(path)], ids=lambda path: path.stem
+)
 def test_recipe_trains(path, epic_noise, tmp_path):
     for stage in shrunk(recipes.load(path, OWN.get(path.stem, [])), epic_noise, tmp_path):
         run_dir = tmp_path / stage.name
@@ -109,9 +128,38 @@ def test_progressive_recipe_trains_all_its_stages(coded_noise, tmp_path):
         assert found["action_exit_3"].shape == (3, 4)
 
 
+def test_two_stream_recipe_trains_all_its_stages(moving_noise, tmp_path):
+    """Streams alone, then the whole, which begins with them: at a learning rate of nothing it still has their weights."""
+    small = [f"data.shards={moving_noise}", "data.classes={}", "model.backbone=SmallBackbone", "model.backbone.channels=4,8"]
+    small += ["epochs=1", "batch_size=4", "data.crop.segments=3", "data.crop.size=32", "data.crop.sides=40,32"]
+    for stage in recipes.load("two_stream", [*small, "two_stream.optim.learning_rate=1e-12"]):
+        (tmp_path / stage.name).mkdir()
+        model = train.fit(stage, tmp_path / stage.name, quiet=True)
+    clips = stage.data.open().inputs(np.arange(2))
+    outputs = egokeras.load_model(tmp_path / "two_stream" / "model.keras")(clips)
+    assert outputs["verb"].shape == (2, 3) and outputs["noun"].shape == (2, 4) and np.isfinite(outputs["noun"]).all()
+    assert {name: clip.shape[1:] for name, clip in clips.items()} == {"rgb": (3, 32, 32, 3), "flow": (3, 32, 32, 10)}
+    for modality in ("rgb", "flow"):
+        alone = egokeras.load_model(tmp_path / modality / "model.keras")
+        assert list(alone.input) == [modality]
+        kernels = [part.get_layer(f"{modality}_backbone").get_layer("conv_2").get_weights()[0] for part in (alone, model)]
+        np.testing.assert_allclose(*kernels, atol=1e-7)
+
+
+def test_two_stream_recipe_has_epics_settings():
+    """METHODS 7 and 8: EPIC's own TSN."""
+    rgb, flow, whole = recipes.load("two_stream")
+    for stage in (rgb, flow):
+        assert (stage.optim.learning_rate, stage.optim.l2, stage.optim.clip_norm, stage.epochs) == (0.01, 5e-4, 20.0, 80)
+        assert (stage.data.crop.segments, stage.model.head, stage.model.backbone) == (8, ConsensusHead(dropout=0.7), ResNet2D(depth=50))
+    assert whole.start_from == ("rgb", "flow") == whole.model.modalities and rgb.model.modalities == ("rgb",)
+    assert [stage.name for stage in recipes.load("two_stream", ["modalities=rgb"])] == ["two_stream"]
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipe_is_described_without_data(path, capsys):
     changes = ["model.units=4"] if anticipates(path) else ["model.width=4"] if path.stem in OWN else ["model.size=128"]
+    changes = ["model.backbone.width=4"] if path.stem == "two_stream" else changes
     assert cli.main(["describe", str(path), *changes, "--json"]) == 0
     for facts in json.loads(capsys.readouterr().out):
         sizes = [size for name, (*_, size) in facts["outputs"].items() if name != "features"]

@@ -8,6 +8,7 @@ TENSORFLOW = True
 FEATURES = (14, 1024)  # RU-LSTM's
 SHAPES: dict[str, tuple[int, ...]] = {"objects": (14, 352), "labels": (10, 3)}
 SHAPES |= {name: (3, 224, 224, 2 if name == "motion_vector" else 3) for name in ("iframe", "residual", "motion_vector")}  # CoViAR's
+SHAPES |= {"rgb": (3, 224, 224, 3), "flow": (3, 224, 224, 10), "rgb_difference": (3, 224, 224, 15)}  # TSN's
 
 
 def add_arguments(parser):
@@ -74,13 +75,21 @@ def _expected_classes(stage):
 def _expected_shapes(model, crop):
     """Modality to the shape of a clip where there is no data, and what only the data can tell and was assumed."""
     if hasattr(model, "modalities"):
-        shapes = {modality: SHAPES.get(modality, FEATURES) for modality in model.modalities or ("rgb_features",)}
+        shapes = {modality: _seen(SHAPES.get(modality, FEATURES), model, crop) for modality in model.modalities or ("rgb_features",)}
         return shapes, [f"{modality} of {' x '.join(map(str, shape))}" for modality, shape in shapes.items()]
     if not hasattr(model, "frames"):
         return {"labels": SHAPES["labels"]}, [f"labels of {' x '.join(map(str, SHAPES['labels']))}"]
     known = {name: getattr(model, name) or getattr(crop, name, None) for name in ("frames", "size")}
     frames, size = known["frames"] or 20, known["size"] or 224
     return {"rgb": (frames, size, size, 3)}, [f"{frames} frames"] * (not known["frames"]) + [f"{size} px"] * (not known["size"])
+
+
+def _seen(shape, model, crop):
+    """The shape of a clip of pictures with the segments and the size that the recipe's model or crop has."""
+    if len(shape) != 4:
+        return shape
+    segments, size = (getattr(model, name) or getattr(crop, name, None) for name in ("segments", "size"))
+    return (segments or shape[0], size or shape[1], size or shape[2], shape[3])
 
 
 def _parameters(part):
