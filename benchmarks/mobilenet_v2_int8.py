@@ -42,7 +42,7 @@ def export(weights, file):
         path, calibration = pathlib.Path(folder, "model.keras"), pathlib.Path(folder, "calibration.npy")
         model.save(path)
         np.save(calibration, pictures(CALIBRATION, seed=0))
-        (error,) = convert(path, ["action"], [Conversion(kind="int8", file=str(file), calibration=str(calibration))])
+        (error,) = convert(path, ["action"], [Conversion(kind="int8", file=str(file), calibration={"rgb": str(calibration)})])
     if error is not None:
         raise error
 

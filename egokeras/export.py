@@ -151,7 +151,7 @@ def _convert(run, exports, work):
         folder.mkdir()
         calibration = None
         if export.quantization == "int8":
-            calibration = str(work / f"{export.name}.npy")
+            calibration = {name: str(work / f"{export.name}.{name}.npy") for name in run.model.input}
             _calibrate(run, export, calibration)
         conversions.append(Conversion(kind=export.quantization, file=str(folder / MODEL), calibration=calibration))
     model, outputs = run.source(work)
@@ -159,11 +159,11 @@ def _convert(run, exports, work):
     return [error or pathlib.Path(conversion.file) for error, conversion in zip(errors, conversions, strict=True)]
 
 
-def _calibrate(run, export, path):
+def _calibrate(run, export, files):
     if not len(run.train):
         raise InputError(f"{run.shards.path} has no training clips to calibrate {export.name} on; give the data of the training.")
     labels = run.shards.labels(next(iter(run.classes)), run.train)
-    write_calibration(run.shards, run.train, labels, path, count=export.calibration_clips, seed=export.seed)
+    write_calibration(run.shards, run.train, labels, files, count=export.calibration_clips, seed=export.seed)
 
 
 def _ship(run, export, file, accept_untested):

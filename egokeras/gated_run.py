@@ -40,12 +40,13 @@ def open_run(path, shards=None):
     """
     recipe, model = read_json(path / "recipe.json"), egokeras.load_model(path / "model.keras")
     anticipates = any(len(logits.shape) == 3 for logits in model.output.values())
-    if not anticipates and set(model.input) != {INPUT}:
-        raise InputError(f"{path} takes {', '.join(model.input)}; export ships models of {INPUT!r} clips, and those that anticipate.")
+    if not anticipates and any(len(tensor.shape) != 5 or tensor.dtype != "uint8" for tensor in model.input.values()):
+        raise InputError(f"{path} takes {', '.join(model.input)}; export ships models of clips of pictures, and those that anticipate.")
     data = Data.of_run(recipe)
     shards = _own_shards(data, path) if shards is None else cropped(shards, data.crop)
-    if not anticipates and shards.index.get("channels") != "RGB":
-        raise InputError(f"{path} reads {shards.index.get('channels')} and not RGB pictures, which no artifact can take yet.")
+    if INPUT in model.input and shards.channels != "RGB":
+        found = f"{path} reads {shards.channels} in the place of RGB pictures, which no artifact takes"
+        raise InputError(f"{found}; prepare it as an input of its own, with --flow-stack.")
     return (StepRun if anticipates else ClipRun)(path, recipe, shards, model)
 
 
@@ -127,7 +128,7 @@ class ClipRun:
         artifact = Artifact(
             folder=file.parent, model=file, threads=os.cpu_count() or 1, manifest=self.describe() | {"signature": SIGNATURE}
         )
-        return lambda inputs: artifact.predict(inputs[INPUT])
+        return artifact.predict
 
     def source(self, folder):
         """The saved model to convert, and the names of its outputs; what must be made for it goes into `folder`."""
@@ -135,16 +136,21 @@ class ClipRun:
 
     def describe(self):
         """What artifact.json says about inputs and outputs."""
-        index = self.shards.index
-        pixels = {"shape": [1, *self.shards.shape], "dtype": "uint8", "channels": index["channels"], "resize": index["resize"]}
-        stored = getattr(self.shards, "stored", self.shards).shape
-        if stored[1:3] != self.shards.shape[1:3]:
-            pixels["cut_from"] = list(stored[1:3])
+        inputs = {name: self._pictures(name) for name in self.model.input}
+        index = self.shards.indexes[next(iter(inputs))]
         return {
-            "inputs": {INPUT: pixels},
+            "inputs": inputs,
             "outputs": self.classes,
             "sampling": {**index["sampling"], "clip_seconds": index["clip_seconds"]},
         }
+
+    def _pictures(self, name):
+        """One input of clips, with how its pictures were made of frames."""
+        index, shape = self.shards.indexes[name], self.shards.modalities[name]
+        made = {key: index[key] for key in ("flow", "difference", "traced") if key in index}
+        stored = getattr(self.shards, "stored", self.shards).modalities[name]
+        cut = {"cut_from": list(stored[1:3])} if stored[1:3] != shape[1:3] else {}
+        return {"shape": [1, *shape], "dtype": "uint8", "channels": index["channels"], "resize": index["resize"], **cut, **made}
 
 
 class StepRun(ClipRun):

@@ -237,7 +237,7 @@ def test_a_run_on_cut_clips_says_what_they_are_cut_from(quick, data, tmp_path):
 
 def test_pictures_that_a_device_does_not_have_are_refused(quick, data, monkeypatch):
     monkeypatch.setitem(data.index, "channels", "flow")
-    with pytest.raises(InputError, match="reads flow and not RGB pictures"):
+    with pytest.raises(InputError, match="reads flow in the place of RGB pictures"):
         ship(Export(name="plain"), quick, data)
 
 

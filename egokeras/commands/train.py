@@ -140,8 +140,8 @@ class _Road:
         finish_folder(self.run_dir)
         if self.in_grid:
             return
-        if sets[-1].index.get("channels") != "flow" or "rgb" not in sets[-1].modalities:  # no artifact takes clips of flow
-            print(f"next: egokeras export {self.folders[-1]} {'int8' if 'rgb' in sets[-1].modalities else 'anticipation_step'}")
+        if sets[-1].channels in ("RGB", None):  # no artifact takes clips of flow in the place of RGB
+            print(f"next: egokeras export {self.folders[-1]} {'anticipation_step' if 'observations' in sets[-1].index else 'int8'}")
 
     def own_clips(self):
         """All of it on one's own clips."""

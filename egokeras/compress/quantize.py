@@ -1,5 +1,7 @@
 """Calibration of int8: clips that show the converter the range of every tensor."""
 
+import contextlib
+
 import numpy as np
 
 CHUNK = 16  # clips read at a time
@@ -24,35 +26,45 @@ def pick(labels, count, seed):
     return np.sort(shuffled[np.argsort(turn[shuffled], kind="stable")][:count])
 
 
-def write_calibration(shards, rows, labels, path, *, count, seed):
-    """Write clips of `rows`, balanced over their `labels`, as one `.npy` of (clips, time, height, width, 3) uint8.
+def write_calibration(shards, rows, labels, files, *, count, seed):
+    """Write clips of `rows`, balanced over their `labels`, as a `.npy` of (clips, time, height, width, channels) uint8 for each input.
 
     Args:
-        shards: an open `egokeras.data.shards.Shards`.
+        shards: an open set of clips.
         rows: the training clips, (clips,).
         labels: their class ids, (clips,).
-        path: of the file.
+        files: modality to the path of its file; those of one set show the same clips.
         count, seed: see `pick`.
     """
     rows = rows[pick(labels, count, seed)]
-    header = {"descr": np.lib.format.dtype_to_descr(shards.dtype), "fortran_order": False, "shape": (len(rows), *shards.shape)}
-    with open(path, "wb") as file:  # not a memory map: on a full disk that would end the process
-        np.lib.format.write_array_header_1_0(file, header)
+    with contextlib.ExitStack() as stack:
+        # not memory maps: on a full disk those would end the process
+        opened = {name: stack.enter_context(open(path, "wb")) for name, path in files.items()}
+        for name, file in opened.items():
+            shape = (len(rows), *shards.modalities[name])
+            header = {"descr": np.lib.format.dtype_to_descr(np.dtype("uint8")), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, len(rows), CHUNK):
-            file.write(shards.read(rows[start : start + CHUNK]).tobytes())
+            clips = shards.inputs(rows[start : start + CHUNK])
+            for name, file in opened.items():
+                file.write(clips[name].tobytes())
 
 
-def representative(path, name):
-    """The generator function that the converter calls: clips as float32 0..255, one a batch, for the input `name`.
+def representative(files):
+    """The generator function that the converter calls: clips as float32 0..255, one a batch, by input.
 
-    A black and a white pixel are put into the first clip, so that the input's range is 0..255 and a uint8 pixel is its own code.
+    A black and a white pixel are put into the first clip, so that an input's range is 0..255 and a uint8 pixel is its own code.
+
+    Args:
+        files: input to the `.npy` that `write_calibration` wrote.
     """
 
     def clips():
-        for number, clip in enumerate(np.load(path, mmap_mode="r", allow_pickle=False)):
-            batch = clip[None].astype(np.float32)
-            if number == 0:
-                batch.flat[:2] = 0, 255
-            yield {name: batch}
+        stored = {name: np.load(path, mmap_mode="r", allow_pickle=False) for name, path in files.items()}
+        for number in range(len(next(iter(stored.values())))):
+            batch = {name: clips[number][None].astype(np.float32) for name, clips in stored.items()}
+            for values in batch.values() if number == 0 else ():
+                values.flat[:2] = 0, 255
+            yield batch
 
     return clips

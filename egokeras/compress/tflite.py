@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 
 import egokeras
 from egokeras.errors import InputError
@@ -18,7 +19,6 @@ from egokeras.files import atomic, read_json, write_json
 
 KINDS = ("int8", "dynamic_range", "float16", "float32")  # from the smallest file to the most faithful
 SIGNATURE = "serving_default"
-INPUT = "rgb"
 SECONDS = 1800.0  # 100 clips of 20 frames at 224 px calibrate in about 5 minutes on two busy cores
 LOG_LINES = 5
 
@@ -34,12 +34,12 @@ class Conversion:
     Attributes:
         kind: one of `KINDS`.
         file: where it is written.
-        calibration: `.npy` of uint8 clips (clips, time, height, width, 3); int8 needs it.
+        calibration: input to the `.npy` of its uint8 clips (clips, time, height, width, channels), the same ones for all; int8 needs it.
     """
 
     kind: str
     file: str
-    calibration: str | None = None
+    calibration: Mapping[str, str] | None = None
 
 
 def convert(model, outputs, conversions, seconds=SECONDS):
@@ -134,7 +134,7 @@ def _convert(saved_model, conversion):
     if conversion.kind == "int8":
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8
-        converter.representative_dataset = representative(conversion.calibration, INPUT)
+        converter.representative_dataset = representative(conversion.calibration)
     content = converter.convert()
     if conversion.kind == "int8":
         _check_input(content)
@@ -145,9 +145,9 @@ def _check_input(content):
     """A uint8 pixel must be its own code, or every device would have to rescale its frames."""
     from ai_edge_litert.interpreter import Interpreter
 
-    pixels = Interpreter(model_content=content).get_signature_runner(SIGNATURE).get_input_details()[INPUT]
-    if pixels["quantization"] != (1.0, 0):
-        raise ConversionError(f"the int8 input takes pixels as {pixels['quantization']}, not as they are; this is a defect of egokeras.")
+    for name, pixels in Interpreter(model_content=content).get_signature_runner(SIGNATURE).get_input_details().items():
+        if pixels["quantization"] != (1.0, 0):
+            raise ConversionError(f"the int8 input {name} takes pixels as {pixels['quantization']}, not as they are: a defect of egokeras.")
 
 
 def check_builtin(content):

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import pathlib
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -81,18 +82,28 @@ class Artifact:
     @property
     def shape(self):
         """(frames, height, width, 3) of a clip."""
-        self.expect(CLIP)
-        return tuple(self.manifest["inputs"][INPUT]["shape"][1:])
+        return tuple(self._frames["shape"][1:])
 
     @property
     def resize(self):
         """How a frame was brought to its size in training: `squash`, `crop` or `pad`."""
-        return self.manifest["inputs"][INPUT]["resize"]
+        return self._frames["resize"]
 
     @property
     def stored(self):
         """(height, width) that frames are resized to, of which the middle is the clip's."""
-        return tuple(self.manifest["inputs"][INPUT].get("cut_from", self.shape[1:3]))
+        return tuple(self._frames.get("cut_from", self.shape[1:3]))
+
+    @property
+    def _frames(self):
+        """The description of the one input, of an artifact that takes frames as they come."""
+        self.expect(CLIP)
+        inputs = self.manifest["inputs"]
+        if set(inputs) != {INPUT}:
+            raise InputError(
+                f"{self.folder} takes {', '.join(inputs)}, and frames alone are {INPUT}; give its clips to `Artifact.predict`."
+            )
+        return inputs[INPUT]
 
     @property
     def clip_seconds(self):
@@ -145,17 +156,25 @@ class Artifact:
         """Logits of one clip.
 
         Args:
-            clip: (frames, height, width, 3) or (1, frames, height, width, 3) uint8 RGB.
+            clip: (frames, height, width, channels) or (1, frames, height, width, channels) uint8; of several inputs, these by name.
 
         Returns:
             Head to (classes,) float32.
         """
+        self.expect(CLIP)
+        clips, wanted = clip if isinstance(clip, Mapping) else {INPUT: clip}, self.manifest["inputs"]
+        if set(clips) != set(wanted):
+            raise InputError(f"{self.model} takes clips of {', '.join(wanted)}, these are of {', '.join(clips)}.")
+        outputs = self._runner(**{name: self._checked(clips[name], tuple(about["shape"][1:])) for name, about in wanted.items()})
+        return {head: outputs[head][0] for head in self.classes}
+
+    def _checked(self, clip, shape):
+        """A clip as a batch of one."""
         clip = np.asarray(clip)
         clip = clip[0] if clip.ndim == 5 and len(clip) == 1 else clip
-        if clip.shape != self.shape or clip.dtype != np.uint8:
-            raise InputError(f"{self.model} takes a clip {self.shape} uint8, this one is {clip.shape} {clip.dtype}.")
-        outputs = self._runner(**{INPUT: clip[None]})
-        return {head: outputs[head][0] for head in self.classes}
+        if clip.shape != shape or clip.dtype != np.uint8:
+            raise InputError(f"{self.model} takes a clip {shape} uint8, this one is {clip.shape} {clip.dtype}.")
+        return clip[None]
 
     def top(self, logits, k=1):
         """The `k` most probable answers, as [(name, probability)].

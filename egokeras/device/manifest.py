@@ -1,7 +1,8 @@
 """artifact.json: what an exported model takes and gives, checked before anything relies on it.
 
-Two kinds of model are exported. A `clip` model takes the frames of a clip at once. An `anticipation_step` takes one observation and a
-state, every `anticipation.step` seconds, and gives predictions and the new state, whose tensors have the names of the old.
+Two kinds of model are exported. A `clip` model takes the frames of a clip at once, of one modality or of several. An `anticipation_step`
+takes one observation and a state, every `anticipation.step` seconds, and gives predictions and the new state, whose tensors have the names
+of the old.
 """
 
 import re
@@ -15,6 +16,7 @@ MANIFEST = "artifact.json"
 INPUT = "rgb"
 LABELS = "labels"  # the input of past actions, whose verbs and nouns `vocabulary` names
 CLIP, STEP = "clip", "anticipation_step"
+CHANNELS = ("RGB", "flow", "rgb_difference", "residual", "motion_vector")  # what the pictures of an input show
 RESIZES = ("squash", "crop", "pad")
 DTYPES = ("float32", "int32")  # of the tensors of a step
 MOST = 1 << 24  # numbers in a tensor of a step: 64 MiB
@@ -62,18 +64,24 @@ def logits(manifest):
 
 
 def _check_clip(file, manifest):
-    pixels = _field(file, _field(file, manifest, "inputs", dict), INPUT, dict, "inputs.")
-    at = f"inputs.{INPUT}."
+    inputs, sampling = _field(file, manifest, "inputs", dict), _field(file, manifest, "sampling", dict)
+    for name in inputs or (INPUT,):
+        _require(not CONTROL.search(name), file, "inputs", name)
+        frames = _check_pictures(file, f"inputs.{name}.", _field(file, inputs, name, dict, "inputs."), name == INPUT)
+        _require(sampling.get("frames") == frames, file, "sampling.frames", sampling.get("frames"))
+    _require(_seconds(sampling.get("clip_seconds")), file, "sampling.clip_seconds", sampling.get("clip_seconds"))
+
+
+def _check_pictures(file, at, pixels, colours):
+    """One input of clips; returns its number of frames."""
     shape = _field(file, pixels, "shape", list, at)
-    _require(_sizes(shape) and len(shape) == 5 and shape[0] == 1 and shape[4] == 3, file, f"{at}shape", shape)
-    for name, allowed in (("dtype", ("uint8",)), ("channels", ("RGB",)), ("resize", RESIZES)):
+    _require(_sizes(shape) and len(shape) == 5 and shape[0] == 1 and (shape[4] == 3 or not colours), file, f"{at}shape", shape)
+    for name, allowed in (("dtype", ("uint8",)), ("channels", ("RGB",) if colours else CHANNELS), ("resize", RESIZES)):
         _require(pixels.get(name) in allowed, file, at + name, pixels.get(name))
     whole = pixels.get("cut_from", shape[2:4])
     fits = isinstance(whole, list) and len(whole) == 2 and _sizes(whole) and whole[0] >= shape[2] and whole[1] >= shape[3]
     _require(fits, file, f"{at}cut_from", whole)
-    sampling = _field(file, manifest, "sampling", dict)
-    _require(sampling.get("frames") == shape[1], file, "sampling.frames", sampling.get("frames"))
-    _require(_seconds(sampling.get("clip_seconds")), file, "sampling.clip_seconds", sampling.get("clip_seconds"))
+    return shape[1]
 
 
 def _check_step(file, manifest):

@@ -19,10 +19,10 @@ class Stream:
     """
 
     def __init__(self, artifact, stride):
-        """`artifact` as `egokeras.device.artifact.Artifact`, `stride` in seconds."""
+        """`artifact` as `egokeras.device.artifact.Artifact`, of frames alone; `stride` in seconds."""
         if not 0 < stride < float("inf"):
             raise InputError(f"stride is {stride} s; give more than 0.")
-        self.artifact = artifact
+        self.artifact, self.shape = artifact, artifact.shape
         self.stride = stride
         self.frames: collections.deque = collections.deque()  # (time, picture)
         self.due = None
@@ -40,7 +40,7 @@ class Stream:
         """
         height, width = self.artifact.stored
         whole = resize(picture, height, width, self.artifact.resize)
-        self.frames.append((time, _centre(whole, *self.artifact.shape[1:3])))
+        self.frames.append((time, _centre(whole, *self.shape[1:3])))
         while self.frames[0][0] < time - self.artifact.clip_seconds - ROUNDING:
             self.frames.popleft()
         self.due = time + self.artifact.clip_seconds if self.due is None else self.due
@@ -61,7 +61,7 @@ class Stream:
 
     def _predict(self):
         self.predicted = True
-        chosen = uniform(len(self.frames), self.artifact.shape[0])
+        chosen = uniform(len(self.frames), self.shape[0])
         return self.artifact.predict(np.stack([self.frames[number][1] for number in chosen]))
 
 

@@ -26,28 +26,33 @@ def test_another_seed_picks_other_clips():
 
 
 class Stored:
-    """What `write_calibration` needs of a set of shards: clip i is full of i."""
+    """What `write_calibration` needs of a set of shards: clip i is full of i, its flow of i + 1."""
 
-    shape, dtype = (2, 4, 4, 3), np.dtype("uint8")
+    modalities = {"rgb": (2, 4, 4, 3), "flow": (2, 4, 4, 10)}
 
-    def read(self, rows):
-        return np.broadcast_to(np.asarray(rows, np.uint8)[:, None, None, None, None], (len(rows), *self.shape))
+    def inputs(self, rows):
+        numbers = np.asarray(rows, np.uint8)[:, None, None, None, None]
+        return {name: np.broadcast_to(numbers + (name == "flow"), (len(rows), *shape)) for name, shape in self.modalities.items()}
 
 
 def test_written_clips_are_read_as_float_batches_of_one(tmp_path):
     rows, labels = np.arange(10, 70), np.repeat([0, 1, 2], 20)
-    write_calibration(Stored(), rows, labels, tmp_path / "clips.npy", count=33, seed=0)
-    stored = np.load(tmp_path / "clips.npy")
-    assert stored.dtype == np.uint8 and stored.shape == (33, 2, 4, 4, 3)
-    assert np.bincount((stored[:, 0, 0, 0, 0] - 10) // 20).tolist() == [11, 11, 11]
-    batches = [batch["rgb"] for batch in representative(tmp_path / "clips.npy", "rgb")()]
-    assert len(batches) == 33 and {(batch.shape, batch.dtype.name) for batch in batches} == {((1, 2, 4, 4, 3), "float32")}
-    np.testing.assert_array_equal(np.concatenate(batches[1:]), stored[1:])
-    assert batches[0].min() == 0 and batches[0].max() == 255 and (batches[0][0] != stored[0]).sum() == 2
+    files = {name: str(tmp_path / f"{name}.npy") for name in ("rgb", "flow")}
+    write_calibration(Stored(), rows, labels, files, count=33, seed=0)
+    found = list(representative(files)())
+    for name, channels in (("rgb", 3), ("flow", 10)):
+        stored = np.load(files[name])
+        assert stored.dtype == np.uint8 and stored.shape == (33, 2, 4, 4, channels)
+        assert np.bincount((stored[:, 0, 0, 0, 0] - (name == "flow") - 10) // 20).tolist() == [11, 11, 11]
+        batches = [batch[name] for batch in found]
+        assert len(batches) == 33 and {(batch.shape, batch.dtype.name) for batch in batches} == {((1, 2, 4, 4, channels), "float32")}
+        np.testing.assert_array_equal(np.concatenate(batches[1:]), stored[1:])
+        assert batches[0].min() == 0 and batches[0].max() == 255 and (batches[0][0] != stored[0]).sum() == 2
+    np.testing.assert_array_equal(found[5]["flow"][..., :3], found[5]["rgb"] + 1)  # the same clip
 
 
 @pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="Linux's full disk")
 def test_a_full_disk_is_an_error_and_no_crash(monkeypatch):
-    monkeypatch.setattr(Stored, "shape", (2, 64, 64, 3))
+    monkeypatch.setattr(Stored, "modalities", {"rgb": (2, 64, 64, 3)})
     with pytest.raises(OSError, match="No space left"):
-        write_calibration(Stored(), np.arange(9), np.zeros(9, int), "/dev/full", count=9, seed=0)
+        write_calibration(Stored(), np.arange(9), np.zeros(9, int), {"rgb": "/dev/full"}, count=9, seed=0)

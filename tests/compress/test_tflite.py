@@ -28,7 +28,7 @@ def converted(request, tmp_path_factory):
     model.set_weights([weight * 2 for weight in model.get_weights()])
     model.save(folder / "model.keras")
     np.save(folder / "clips.npy", CLIPS)
-    jobs = [Conversion(kind=kind, file=str(folder / f"{kind}.tflite"), calibration=str(folder / "clips.npy")) for kind in KINDS]
+    jobs = [Conversion(kind=kind, file=str(folder / f"{kind}.tflite"), calibration={"rgb": str(folder / "clips.npy")}) for kind in KINDS]
     assert convert(folder / "model.keras", list(HEADS), jobs) == [None] * len(KINDS)
     assert sorted(path.suffix for path in folder.iterdir()) == [".keras", ".npy"] + [".tflite"] * len(KINDS)
     return folder, model.predict({"rgb": CLIPS}, verbose=0)
