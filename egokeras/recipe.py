@@ -24,14 +24,15 @@ from egokeras.models import FrameModel, ResNet3D, TwoStream
 from egokeras.models.anticipation import RULSTM, AnticipationLSTM
 from egokeras.models.early_exit import EarlyExitResNet
 from egokeras.models.past_actions import PastActionsLSTM
+from egokeras.models.with_exits import WithExits
 from egokeras.optim import Optim, Plateau
 from egokeras.overrides import fields_of, is_dataclass, parsed, replaced
 from egokeras.papers import PAPERS
 
-Model = FrameModel | ResNet3D | TwoStream | EarlyExitResNet | AnticipationLSTM | RULSTM | PastActionsLSTM
+Model = FrameModel | ResNet3D | TwoStream | EarlyExitResNet | WithExits | AnticipationLSTM | RULSTM | PastActionsLSTM
 Method = Supervised | LabelSmoothing | SoftTargets | SelfDistillation | SKDSRL | ProgressiveDistillation | SupervisedExits
 FACTS = ("paper", "published", "measured")  # fields that say something of a recipe and change nothing about its training
-PATHS = re.compile(r"data\.(shards|videos)|method\.teachers?|method\.prior\.(parts\.\d+\.)*vectors|model\.backbone\.weights")
+PATHS = re.compile(r"data\.(shards|videos)|method\.teachers?|method\.prior\.(parts\.\d+\.)*vectors|model\.(\w+\.)*weights")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

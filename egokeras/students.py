@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 import egokeras
+from egokeras.distill.base import leaves
 from egokeras.errors import InputError
 from egokeras.features import cached
 from egokeras.models import FrameModel
@@ -66,6 +67,7 @@ def check_kind(model, shapes):
     Raises:
         InputError: it takes clips and the data has observations, or the other way round.
     """
+    model = getattr(model, "model", model)  # what exits are put on
     named = getattr(model, "modalities", ())
     fits = "rgb" in shapes if _takes_rgb(model) or "rgb" in named else "rgb" not in shapes or set(named) & set(shapes)
     if not fits:
@@ -77,7 +79,7 @@ def check_kind(model, shapes):
 
 def _takes_rgb(model):
     """Whether clips of `rgb` are all that it takes."""
-    return "frames" in inspect.signature(model.build).parameters
+    return "frames" in inspect.signature(getattr(model, "model", model).build).parameters
 
 
 def check_vocabulary(model, shards):
@@ -110,6 +112,8 @@ def earlier(name, run_dir, field="start_from"):
 def take_weights(model, files):
     """Give the layers of `model` the weights of layers of the same name, in trained models.
 
+    Where a trained model and this one have none in common, it is the layers of the models nested in them that are compared.
+
     Args:
         model: a `keras.Model`, changed in place.
         files: `model.keras` files.
@@ -117,9 +121,11 @@ def take_weights(model, files):
     Raises:
         InputError: a layer has another shape there, or no layer has the name of one here.
     """
-    own = {layer.name: layer for layer in model.layers if layer.weights}
     for file in files:
-        common = [layer for layer in egokeras.load_model(file).layers if layer.weights and layer.name in own]
+        trained = egokeras.load_model(file)
+        own, common = _common(trained.layers, model.layers)
+        if not common:
+            own, common = _common(leaves(trained), leaves(model))
         for layer in common:
             shapes = [[weight.shape for weight in one.get_weights()] for one in (layer, own[layer.name])]
             if shapes[0] != shapes[1]:
@@ -127,3 +133,9 @@ def take_weights(model, files):
             own[layer.name].set_weights(layer.get_weights())
         if not common:
             raise InputError(f"start_from: no layer of {file} has the name of a layer here; they are {', '.join(own)}.")
+
+
+def _common(trained, layers):
+    """Name to layer with weights, of `layers`; and those of the `trained` that have the name of one."""
+    own = {layer.name: layer for layer in layers if layer.weights}
+    return own, [layer for layer in trained if layer.weights and layer.name in own]

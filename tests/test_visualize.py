@@ -94,7 +94,7 @@ def test_layers_and_the_default_choice(known):
     assert visualize.layers_of(known) == {"scale": 3, "conv": 3, "relu": 3, "pool": 3}
     assert visualize.spread(known) == ["relu"]
     small = visualize.image_model(FrameModel(backbone=SmallBackbone()).build(classes={"verb": 2}, frames=5, size=32))
-    assert "flatten" not in visualize.layers_of(small)
+    assert "cells" not in visualize.layers_of(small)
     assert visualize.spread(small, 3) == ["conv_1_relu", "conv_3_relu", "conv_4_relu"]
 
 

@@ -14,6 +14,7 @@ SHAPES |= {"rgb": (3, 224, 224, 3), "flow": (3, 224, 224, 10), "rgb_difference":
 def add_arguments(parser):
     parser.add_argument("recipe", metavar="RECIPE", help="name or path of a recipe")
     parser.add_argument("changes", metavar="KEY=VALUE", nargs="*", help="fields to change, for example model.head=LSTMHead")
+    parser.add_argument("--layers", action="store_true", help="also list the layers on which an early exit can sit")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--bibtex", action="store_true", help="print the BibTeX entry of the paper whose setting it is, and nothing else")
 
@@ -25,7 +26,7 @@ def run(args):
     if args.bibtex:
         print(_bibtex(stages))
         return
-    facts = [_facts(stage) for stage in stages]
+    facts = [_facts(stage, args.layers) for stage in stages]
     print(json.dumps(facts, indent=1) if args.json else "\n\n".join("\n".join(_lines(stage)) for stage in facts))
 
 
@@ -40,7 +41,7 @@ def _bibtex(stages):
     return "\n\n".join(map(bibtex, named))
 
 
-def _facts(stage):
+def _facts(stage, with_layers):
     """Inputs, outputs, parameters and MACs of one stage's student; random weights serve as well as trained ones."""
     import keras
 
@@ -49,10 +50,8 @@ def _facts(stage):
 
     shards = stage.data.open() if stage.data.shards else None
     classes = train.class_counts(stage, shards) if shards else _expected_classes(stage)
-    model = stage.model
-    if hasattr(getattr(model, "backbone", None), "weights"):
-        model = dataclasses.replace(model, backbone=dataclasses.replace(model.backbone, weights=None))
-    shapes, assumed = (shards.modalities, []) if shards else _expected_shapes(model, stage.data.crop)
+    model = _untrained(stage.model)
+    shapes, assumed = (shards.modalities, []) if shards else _expected_shapes(getattr(model, "model", model), stage.data.crop)
     built = students.build(model, classes, shapes)
     parts = {part.name: _parameters(part) for part in built.layers if isinstance(part, keras.Model)}
     assumed += [] if shards else [f"{count} classes of {head}" for head, count in classes.items() if head not in stage.data.classes]
@@ -63,7 +62,29 @@ def _facts(stage):
         "outputs": {name: list(tensor.shape[1:]) for name, tensor in built.output.items()},
         "parameters": {**parts, "whole": _parameters(built)},
         **cost(built),
+        **({"layers": _layers(built)} if with_layers else {}),
     }
+
+
+def _layers(built):
+    """Name, shape and share of the multiply-accumulates so far, of the layers on which an exit can sit."""
+    import itertools
+
+    from egokeras.compress.cost import cost_by_layer
+    from egokeras.models.with_exits import places, unnested
+
+    flat = unnested(built)
+    macs = cost_by_layer(flat)
+    so_far = dict(zip(macs, itertools.accumulate(macs.values()), strict=True))
+    whole = max(1, *so_far.values())
+    return [[name, *tensor.shape[1:], so_far[name] / whole] for name, tensor in places(flat).items()]
+
+
+def _untrained(spec):
+    """A model's dataclass without files of weights."""
+    parts = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
+    changed = {name: _untrained(part) for name, part in parts.items() if dataclasses.is_dataclass(part)}
+    return dataclasses.replace(spec, **changed, **({"weights": None} if "weights" in parts else {}))
 
 
 def _expected_classes(stage):
@@ -106,4 +127,6 @@ def _lines(facts):
     for name, count in facts["parameters"].items():
         macs = f"{facts['macs'].get(name, 0) / 1e6:,.1f} M MACs a clip"
         yield f"  {name:24}{count['total']:>12,} parameters, {count['trainable']:,} trainable, {macs}"
+    for name, *shape, share in facts.get("layers", []):
+        yield f"  layer   {name:32}{' x '.join(map(str, shape)):20}{share:7.1%} of the MACs"
     yield f"  {'activation memory':24}{facts['activation_bytes'] / 1e6:>12,.1f} MB in float32 at the widest layer, for one clip"

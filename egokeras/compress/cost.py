@@ -15,14 +15,20 @@ def cost(model):
         `macs`: part to multiply-accumulates (the nested models by name, and `whole`); biases, BatchNorm and activations do not count.
         `activation_bytes`: float32 bytes of the inputs and outputs of the layer where both together are largest.
     """
-    one = type(model).from_config(_batch_of_one(model.get_config()))
-    macs, widest = {}, 0
-    for part in one.layers:
-        layers = list(_layers(part))
-        macs[part.name] = sum(_macs(layer) for layer in layers)
-        widest = max([widest, *(4 * (_elements(layer.input) + _elements(layer.output)) for layer in layers)])
+    one = _for_one_clip(model)
+    macs = {part.name: sum(map(_macs, _layers(part))) for part in one.layers}
     parts = {layer.name: macs[layer.name] for layer in one.layers if isinstance(layer, keras.Model)}
+    widest = max([0, *(4 * (_elements(layer.input) + _elements(layer.output)) for part in one.layers for layer in _layers(part))])
     return {"macs": {**parts, "whole": sum(macs.values())}, "activation_bytes": widest}
+
+
+def cost_by_layer(model):
+    """Layer name to multiply-accumulates for one clip, in the order of computation; `model` as for `cost`."""
+    return {layer.name: sum(map(_macs, _layers(layer))) for layer in _for_one_clip(model).layers}
+
+
+def _for_one_clip(model):
+    return type(model).from_config(_batch_of_one(model.get_config()))
 
 
 def _batch_of_one(config):

@@ -202,7 +202,7 @@ def _reduced(gradients):
 def _batch_statistics_of_all_devices(model):
     """Let every BatchNormalization see the whole batch while there are several devices; a saved model says nothing of it."""
     several = model.distribute_strategy.num_replicas_in_sync > 1
-    layers = [layer for layer in _leaves(model) if isinstance(layer, keras.layers.BatchNormalization) and not layer.synchronized]
+    layers = [layer for layer in leaves(model) if isinstance(layer, keras.layers.BatchNormalization) and not layer.synchronized]
     for layer in layers if several else ():
         layer.synchronized = True
     try:
@@ -212,6 +212,7 @@ def _batch_statistics_of_all_devices(model):
             layer.synchronized = False
 
 
-def _leaves(layer):
+def leaves(layer):
+    """The layers of a model, those of models nested in it in their place."""
     inner = getattr(layer, "layers", None)
-    return [layer] if inner is None else [leaf for part in inner for leaf in _leaves(part)]
+    return [layer] if inner is None else [leaf for part in inner for leaf in leaves(part)]

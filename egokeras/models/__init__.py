@@ -1,6 +1,7 @@
 """Models as frozen dataclasses with `build()`, and the published ones as plain functions that return a `keras.Model`."""
 
 from egokeras.models.anticipation import RULSTM, AnticipationLSTM, Vocabulary
+from egokeras.models.early_exit import EarlyExitResNet
 from egokeras.models.frame_model import FrameModel
 from egokeras.models.mobilenet_v2 import Backbone, SmallBackbone
 from egokeras.models.past_actions import PastActionsLSTM
@@ -8,13 +9,14 @@ from egokeras.models.resnet2d import ResNet2D
 from egokeras.models.resnet3d import ResNet3D
 from egokeras.models.temporal_heads import AverageHead, ConsensusHead, ConvLSTMHead, ConvNet1DHead, LSTMHead
 from egokeras.models.two_stream import TwoStream
+from egokeras.models.with_exits import WithExits
 from egokeras.protocol import OBSERVATIONS
 
 __all__ = [
-    "RULSTM", "AnticipationLSTM", "AverageHead", "Backbone", "ConsensusHead", "ConvLSTMHead", "ConvNet1DHead", "EncoderDecoderLSTM",
-    "FrameModel", "LSTMHead", "MobileNetV2Average", "MobileNetV2ConvLSTM", "MobileNetV2ConvNet1D", "MobileNetV2LSTM", "PastActionsLSTM",
-    "R2Plus1D18", "ResNet2D", "ResNet3D", "ResNet3D18", "ResNet3D34", "ResNet3D50", "RollingUnrollingLSTM", "SmallBackbone", "TwoStream",
-    "Vocabulary",
+    "RULSTM", "AnticipationLSTM", "AverageHead", "Backbone", "ConsensusHead", "ConvLSTMHead", "ConvNet1DHead", "EarlyExitResNet",
+    "EncoderDecoderLSTM", "FrameModel", "LSTMHead", "MobileNetV2Average", "MobileNetV2ConvLSTM", "MobileNetV2ConvNet1D", "MobileNetV2LSTM",
+    "PastActionsLSTM", "R2Plus1D18", "ResNet2D", "ResNet3D", "ResNet3D18", "ResNet3D34", "ResNet3D50", "RollingUnrollingLSTM",
+    "SmallBackbone", "TwoStream", "Vocabulary", "WithExits",
 ]  # fmt: skip
 
 

@@ -12,11 +12,11 @@ import keras
 from keras import layers
 
 from egokeras.errors import InputError
-from egokeras.layers import FoldTime, NormalizePixels, UnfoldTime
+from egokeras.layers import FoldTime, NormalizePixels
+from egokeras.models.internal_classifiers import Tap, answer, attach, mean
 from egokeras.models.normalization import NORMALIZATION
-from egokeras.models.resnet2d import BLOCKS, batch_norm, he, stages
+from egokeras.models.resnet2d import BLOCKS, batch_norm, stages
 
-GRID = 4  # cells per side that an internal classifier sees
 MEAN, DEVIATION = NORMALIZATION["torch"]["mean"], NORMALIZATION["torch"]["deviation"]
 CHANNELS = {"iframe": 3, "residual": 3, "motion_vector": 2}
 
@@ -95,17 +95,13 @@ class EarlyExitResNet:
         clip = keras.Input((segments, size, size, CHANNELS[self.modality]), dtype="uint8", name=self.modality)
         maps = stages(self._normalized(FoldTime(name="fold_time")(clip)), self.depth, self.width)
         features = layers.GlobalAveragePooling2D(name="pool")(maps[-1])
-        outputs = {space: self._mean(self._dense(count, space)(features), segments, space) for space, count in classes.items()}
-        for number, one in enumerate(self._exits(), 1):
-            seen = self._internal(maps[one.stage - 1], one, f"exit_{number}")
-            for space, count in classes.items():
-                name = f"{space}_exit_{number}"
-                outputs[name] = self._mean(self._dense(count, name)(seen), segments, name)
-        outputs["features"] = self._mean(features, segments, "features")
-        model = keras.Model({self.modality: clip}, outputs)
-        for layer in model.layers if self.frozen else ():
-            layer.trainable = "exit_" in layer.name
-        return model
+        outputs = {space: answer(features, count, space, segments) for space, count in classes.items()}
+        model = keras.Model({self.modality: clip}, {**outputs, "features": mean(features, segments, "features")})
+        model.trainable = not self.frozen
+        taps = [
+            Tap(tensor=maps[one.stage - 1], name=f"stage {one.stage}", channels=one.channels, kernel=one.kernel) for one in self._exits()
+        ]
+        return attach(model, taps, classes)
 
     def _agreed(self, shapes):
         if self.modality not in shapes:
@@ -135,18 +131,3 @@ class EarlyExitResNet:
         }[self.modality]
         x = NormalizePixels(mean, deviation, name="normalize")(pixels)
         return x if self.modality == "iframe" else batch_norm(x, "data_bn")
-
-    def _internal(self, x, one, name):
-        x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
-        if min(x.shape[1:3]) < one.kernel + GRID - 1:
-            raise InputError(f"model.exits: the map behind stage {one.stage} is too small for {GRID}x{GRID} cells; give larger pictures.")
-        x = layers.Conv2D(one.channels or x.shape[-1], one.kernel, use_bias=False, kernel_initializer=he(), name=f"{name}_conv")(x)
-        x = layers.AdaptiveAveragePooling2D(GRID, name=f"{name}_pool")(batch_norm(x, f"{name}_bn"))
-        return layers.Flatten(name=f"{name}_flatten")(x)
-
-    def _dense(self, count, name):
-        return layers.Dense(count, dtype="float32", name=f"{name}_linear")
-
-    def _mean(self, values, segments, name):
-        """The mean over the segments of a clip; the layer has the name of the output."""
-        return layers.GlobalAveragePooling1D(dtype="float32", name=name)(UnfoldTime(segments, name=f"{name}_unfold")(values))

@@ -131,7 +131,7 @@ class SmallBackbone:
                     f"backbone.grid {self.grid} does not fit the {x.shape[1]}x{x.shape[2]} map that {size} px leave; use larger frames."
                 )
             x = keras.layers.AveragePooling2D(x.shape[1] // self.grid, name="pool")(x)
-            x = keras.layers.Flatten(name="flatten")(x)
+            x = keras.layers.Flatten(name="cells")(x)
         return keras.Model({modality: clip}, UnfoldTime(frames, name="unfold_time")(x), name="backbone")
 
 
