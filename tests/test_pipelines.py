@@ -217,6 +217,15 @@ def test_progressive_recipe_has_the_papers_settings():
     assert recipes.load("pkd_wise", ["teachers=iframe"])[-1].method.boundaries == ()
 
 
+def test_progressive_recipe_with_small_networks():
+    *networks, first, second, third = recipes.load("pkd_wise", ["network=mobilenet_v2", "small=true"])
+    for exits, network in zip((first, second, third), networks, strict=True):
+        assert exits.model.model == network.model and exits.model.frozen and exits.start_from == (network.model.modality,)
+        assert network.model.network.alpha == 0.35 and not network.model.network.frozen
+    with pytest.raises(InputError, match="network is 'vgg'; give resnet or mobilenet_v2"):
+        recipes.load("pkd_wise", ["network=vgg"])
+
+
 def test_published_recipes_have_the_reports_settings():
     for name in ("report_lstm", "report_convlstm", "report_convlstm_table1", "report_convnet1d"):
         (stage,) = recipes.load(name)
