@@ -121,11 +121,13 @@ class TradeOff:
         thresholds: (n,) of the largest probability: a clip leaves at the first exit that is above; ascending. The last exit always answers.
         accuracy: (n,) top-1 in percent.
         cost: (n,) mean over clips, in the unit of the costs.
+        left: (n, exits) share of the clips that leave at each exit, so that `left @ costs` is the cost in any other unit.
     """
 
     thresholds: np.ndarray
     accuracy: np.ndarray
     cost: np.ndarray
+    left: np.ndarray
 
     def cheapest(self, accuracy):
         """The threshold with the least cost whose accuracy is at least that.
@@ -150,6 +152,33 @@ class TradeOff:
         return float(self.thresholds[good[np.argmax(self.accuracy[good])]])
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What leaving early shall reach; the first that is set counts, else `lost`.
+
+    Attributes:
+        accuracy: top-1 in percent, at least.
+        cost: of the cost of everything, in percent, at most.
+        lost: points of accuracy that may be lost to the last exit.
+    """
+
+    accuracy: float | None = None
+    cost: float | None = None
+    lost: float = 0.5
+
+    def threshold(self, curve):
+        """The cheapest, or the most accurate, threshold of a `TradeOff` that reaches it.
+
+        Raises:
+            InputError: none does.
+        """
+        if self.accuracy is not None:
+            return curve.cheapest(self.accuracy)
+        if self.cost is not None:
+            return curve.most_accurate(self.cost / 100 * curve.cost[-1])
+        return curve.cheapest(curve.accuracy[-1] - self.lost)
+
+
 def leave(answers, threshold):
     """The exit (from 0) at which each clip leaves: (clips,) int64.
 
@@ -162,23 +191,44 @@ def leave(answers, threshold):
     return sure.argmax(axis=0)
 
 
+def leave_by_folds(answers, labels, costs, fold_of, wish):
+    """The exit at which each clip leaves by the threshold that the clips of all other folds choose: (clips,) int64.
+
+    Args:
+        answers, labels, costs: as for `trade_off`.
+        fold_of: (clips,) fold of each, at least two.
+        wish: a `Wish`.
+    """
+    taken = np.zeros(len(labels), np.int64)
+    for fold in np.unique(fold_of):
+        own = fold_of == fold
+        threshold = wish.threshold(trade_off(answers[:, ~own], labels[~own], costs))
+        taken[own] = leave(answers[:, own], threshold)
+    return taken
+
+
 def trade_off(answers, labels, costs, steps=200):
-    """The `TradeOff` of answers on held-out clips.
+    """The `TradeOff` of answers on clips that neither the exits nor their weights have learned from.
+
+    A threshold that is chosen from it has seen the labels of these clips: other ones must judge it.
 
     Args:
         answers: Z (exits, clips, classes).
         labels: (clips,) class ids.
         costs: (exits,) of everything computed up to each exit, in any unit.
-        steps: thresholds tried, at quantiles of the confidences that occur.
+        steps: thresholds tried, at quantiles of the middles between confidences that occur: rounding makes no clip leave or stay there.
     """
-    confidence = softmax(answers).max(axis=2)
+    occurring = np.unique(softmax(answers).max(axis=2)[:-1])
     right = answers.argmax(axis=2) == labels
-    tried = np.unique(np.quantile(confidence[:-1], np.linspace(0, 1, steps)))
-    thresholds = np.concatenate([[0.0], tried, [1.0]])
+    middles = (occurring[1:] + occurring[:-1]) / 2
+    tried = np.quantile(middles, np.linspace(0, 1, steps), method="nearest") if len(middles) else middles
+    thresholds = np.unique([0.0, *tried, 1.0])
     taken = np.stack([leave(answers, threshold) for threshold in thresholds])
-    clips = np.arange(answers.shape[1])
-    return TradeOff(
-        thresholds=thresholds,
-        accuracy=100 * right[taken, clips].mean(axis=1),
-        cost=np.asarray(costs, float)[taken].mean(axis=1),
-    )
+    left = shares(taken, len(answers))
+    accuracy = 100 * right[taken, np.arange(answers.shape[1])].mean(axis=1)
+    return TradeOff(thresholds=thresholds, accuracy=accuracy, cost=left @ np.asarray(costs, float), left=left)
+
+
+def shares(taken, exits):
+    """Share of the clips that leave at each exit, (..., exits), of the exits (..., clips) at which they leave."""
+    return (taken[..., None] == np.arange(exits)).mean(axis=-2)

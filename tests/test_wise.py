@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from egokeras.errors import InputError
 from egokeras.scores import softmax
-from egokeras.wise import combined, divided, equal_weights, fit_wise, leave, objective, trade_off
+from egokeras.wise import Wish, combined, divided, equal_weights, fit_wise, leave, leave_by_folds, objective, trade_off
 
 
 def made(exits=5, clips=300, classes=6, seed=0):
@@ -103,6 +103,7 @@ def test_leaving_equals_a_loop(seed, exits):
                     spent.append(costs[number])
                     break
         assert accuracy == pytest.approx(100 * np.mean(right)) and cost == pytest.approx(np.mean(spent))
+    np.testing.assert_allclose(found.left @ (2 * costs), 2 * found.cost)
     assert (leave(logits, 0.0) == 0).all() and (leave(logits, 1.0) == exits - 1).all()
     assert (np.diff(found.cost) >= -1e-12).all()
 
@@ -119,6 +120,39 @@ def test_thresholds_for_a_wish():
         found.cheapest(101)
     with pytest.raises(InputError, match="no threshold keeps the mean cost down to 0.5; the least is 1"):
         found.most_accurate(0.5)
+
+
+def test_a_threshold_lies_between_confidences():
+    """So that the rounding of another machine makes no clip leave elsewhere."""
+    logits, labels = made(3, 12, 4)
+    found, seen = trade_off(logits, labels, [1, 2, 3]), np.unique(softmax(logits).max(axis=2)[:-1])
+    assert found.thresholds[0] == 0 and found.thresholds[-1] == 1
+    np.testing.assert_allclose(found.thresholds[1:-1], (seen[1:] + seen[:-1]) / 2)
+
+
+def test_wishes():
+    logits, labels = made(4, 400)
+    found = trade_off(logits, labels, [1, 2, 3, 4])
+    assert Wish(lost=2.0).threshold(found) == found.cheapest(found.accuracy[-1] - 2)
+    assert Wish(accuracy=50.0).threshold(found) == found.cheapest(50.0)
+    assert Wish(cost=60.0).threshold(found) == found.most_accurate(0.6 * 4)
+    assert Wish(lost=0.0).threshold(found) >= Wish(lost=5.0).threshold(found)
+
+
+def test_no_clip_has_a_say_in_its_own_threshold():
+    logits, labels = made(4, 200)
+    costs, fold_of, wish = np.arange(1, 5), np.arange(200) % 5, Wish(lost=2.0)
+    taken = leave_by_folds(logits, labels, costs, fold_of, wish)
+    for fold in range(5):
+        rest = np.flatnonzero(fold_of != fold)
+        threshold = wish.threshold(trade_off(logits[:, rest], labels[rest], costs))
+        for clip in np.flatnonzero(fold_of == fold):
+            sure = [softmax(logits[number, clip]).max() > threshold for number in range(3)]
+            assert taken[clip] == (sure.index(True) if True in sure else 3)
+    other = np.where(fold_of == 2, (labels + 1) % 6, labels)
+    again = leave_by_folds(logits, other, costs, fold_of, wish)
+    np.testing.assert_array_equal(again[fold_of == 2], taken[fold_of == 2])
+    assert (again[fold_of != 2] != taken[fold_of != 2]).any()
 
 
 def test_what_cannot_be_fitted():
