@@ -13,7 +13,7 @@ ROWS = [
     ["experiments"],
     ["evaluate", "export", "report", "sheet", "train", "visualize"],
     ["exit_ensemble", "gated_run"],
-    ["submission", "gate", "inference", "plots"],
+    ["submission", "gate", "inference", "plots", "staged"],
     ["anticipation_scores", "comparison", "markov", "wise"],
     ["resumption", "students"],
     ["features", "run_folders", "scores", "video_features"],
