@@ -1,10 +1,13 @@
-"""The early exits of several networks as one: their logits in the order in which they are computed, weighed by WISE.
+"""The early exits of the networks of a run as one: their logits in the order in which they are computed, weighed by WISE.
 
-Soufleri et al., https://arxiv.org/abs/2407.02713: residuals first, then motion vectors, then whole pictures.
+Soufleri et al., https://arxiv.org/abs/2407.02713: residuals first, then motion vectors, then whole pictures. A run of other networks with
+exits, or of one, serves as well.
 """
 
 import dataclasses
 import pathlib
+import time
+import typing
 
 import keras
 import numpy as np
@@ -12,128 +15,178 @@ import numpy as np
 import egokeras
 from egokeras import wise
 from egokeras.compress.cost import cost
+from egokeras.data.selection import grouped_folds, groups
+from egokeras.device.latency import host
 from egokeras.errors import InputError
 from egokeras.files import read_json, write_json
 from egokeras.progress import track
 from egokeras.recipe import Data
+from egokeras.staged import Staged, exits_of
 
 FILE = "wise.json"
-ORDER = ("residual", "motion_vector", "iframe")
+PUBLISHED = ("residual", "motion_vector", "iframe")  # order
 ABLATIONS = ("alone", "WISE", "divided", "equal")
+FOLDS, BY_FOLDS, OTHERS = 5, "folds", "other clips"  # what may choose a threshold
+TIMED_CLIPS, ROUNDS = 40, 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Exits:
-    """Exits of all networks, in order.
+class Clips:
+    """Clips that have a label in a label space.
 
     Attributes:
-        names: of each: modality and number, `residual 1`.
-        logits: label space to (exits, clips, classes) float32.
-        labels: label space to (clips,) class ids, -1 for none.
+        logits: (exits, clips, classes) float32.
+        labels: (clips,) class ids.
+        rows: (clips,) of the data.
     """
 
-    names: tuple[str, ...]
-    logits: dict[str, np.ndarray]
-    labels: dict[str, np.ndarray]
+    logits: np.ndarray
+    labels: np.ndarray
+    rows: np.ndarray
 
 
-def open_networks(run_dir, order=ORDER):
-    """Modality to trained network with exits, and the `Data` that they were trained on, of a run of several stages.
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Ensemble:
+    """Networks with exits, and their data.
 
-    Args:
-        run_dir: of the recipe `pkd_wise`, or another with a stage for each network with exits.
-        order: the modalities in the order in which they are computed.
-
-    Raises:
-        InputError: a network is not there.
+    Attributes:
+        networks: name to model, in the order in which they are computed. A network is called by what it reads, `residual`, or by its stage
+            where another one reads that, too.
+        data: of their training.
+        shards: the same, open: `Shards`, `Joined` or `Cropped`.
+        spaces: label spaces that all of them answer.
     """
-    folders = {}
-    for file in sorted(pathlib.Path(run_dir).glob("*/recipe.json")):
-        model = read_json(file).get("model", {})
-        if model.get("is") == "EarlyExitResNet" and model.get("exits") != [] and (file.parent / "model.keras").is_file():
-            folders[model["modality"]] = file.parent
-    for modality in order:
-        if modality not in folders:
-            cure = f"give a run of the recipe pkd_wise, or another --order than {','.join(order)}"
-            raise InputError(f"{run_dir} has no trained network of {modality} with exits; {cure}.")
-    networks = {modality: egokeras.load_model(folders[modality] / "model.keras") for modality in order}
-    return networks, Data.of_run(read_json(folders[order[0]] / "recipe.json"))
+
+    networks: dict[str, keras.Model]
+    data: Data
+    shards: typing.Any
+    spaces: tuple[str, ...]
+
+    @classmethod
+    def open(cls, run_dir, order=None):
+        """The networks with exits in a run of one or several stages.
+
+        Args:
+            run_dir: the run folder.
+            order: names of networks; None takes all, the published ones first and in their order.
+
+        Raises:
+            InputError: a network is not there, or one reads other data or has other classes than the rest.
+        """
+        found = _with_exits(pathlib.Path(run_dir))
+        order = order or sorted(found, key=lambda name: PUBLISHED.index(name) if name in PUBLISHED else len(PUBLISHED))
+        for name in order or ("early exits",):
+            if name not in found:
+                there = f"it has {', '.join(found)}" if found else "give a run of the recipe pkd_wise, or one with model=WithExits"
+                raise InputError(f"{run_dir} has no trained network {name!r} with exits; {there}.")
+        data = Data.of_run(read_json(found[order[0]][0] / "recipe.json"))
+        shards = data.open()
+        for folder, model in (found[name] for name in order):
+            shards.check_fits(model, read_json(folder / "classes.json"))
+        networks = {name: found[name][1] for name in order}
+        spaces = tuple(space for space in shards.classes if all(space in model.output for model in networks.values()))
+        if not spaces:
+            raise InputError(f"{run_dir}: no label space is answered by all of {', '.join(networks)}; choose networks by their order.")
+        return cls(networks=networks, data=data, shards=shards, spaces=spaces)
+
+    @property
+    def names(self):
+        """Of the exits: network and number, `residual 1`."""
+        return [f"{name} {number}" for name, model in self.networks.items() for number, _ in enumerate(exits_of(model, self.spaces), 1)]
+
+    def costs(self):
+        """(exits,) multiply-accumulates of everything up to each exit, those on the way included, for one clip."""
+        found, before = [], 0
+        for model in self.networks.values():
+            outputs: dict[str, keras.KerasTensor] = {}
+            for names in exits_of(model, self.spaces):
+                outputs |= {name: model.output[name] for name in names.values()}
+                found.append(before + cost(keras.Model(model.input, outputs))["macs"]["whole"])
+            before = found[-1]
+        return np.array(found, float)
+
+    def labelled(self, rows, batch_size=16):
+        """Label space to the `Clips` of `rows` that have a label in it."""
+        parts: dict[str, list] = {space: [] for space in self.spaces}
+        for at in track(range(0, len(rows), batch_size), "exits", unit="batches"):
+            inputs = self.shards.inputs(rows[at : at + batch_size])
+            found = [(model, model.predict_on_batch({name: inputs[name] for name in model.input})) for model in self.networks.values()]
+            for space, collected in parts.items():
+                collected.append(np.stack([outputs[names[space]] for model, outputs in found for names in exits_of(model, self.spaces)]))
+        labels = {space: self.shards.labels(space, rows) for space in parts if len(rows)}
+        return {
+            space: Clips(logits=np.concatenate(parts[space], axis=1)[:, known >= 0], labels=known[known >= 0], rows=rows[known >= 0])
+            for space, known in labels.items()
+        }
 
 
-def exits_of(networks, shards, rows, spaces, batch_size=16):
-    """The `Exits` of networks on clips.
-
-    Args:
-        networks: modality to model, in order.
-        shards: open data that has all modalities.
-        rows: of `shards`.
-        spaces: label spaces.
-        batch_size: clips at once.
-    """
-    outputs = {modality: _outputs(model, spaces[0]) for modality, model in networks.items()}
-    parts: dict[str, list] = {space: [] for space in spaces}
-    for at in track(range(0, len(rows), batch_size), "exits", unit="batches"):
-        inputs = shards.inputs(rows[at : at + batch_size])
-        found = {modality: model.predict_on_batch({modality: inputs[modality]}) for modality, model in networks.items()}
-        for space, collected in parts.items():
-            collected.append(np.stack([found[modality][name] for modality in networks for name in _outputs(networks[modality], space)]))
-    return Exits(
-        names=tuple(f"{modality} {number}" for modality, names in outputs.items() for number in range(1, len(names) + 1)),
-        logits={space: np.concatenate(collected, axis=1) for space, collected in parts.items()},
-        labels={space: shards.labels(space, rows) for space in spaces},
-    )
+def _with_exits(run_dir):
+    """Name to folder and model of each network with exits in a run."""
+    files = [*run_dir.glob("model.keras"), *sorted(run_dir.glob("*/model.keras"))]
+    loaded = [(file.parent, egokeras.load_model(file)) for file in files]
+    found = [(folder, model) for folder, model in loaded if any("_exit_" in name for name in model.output)]
+    reads = [",".join(model.input) for _, model in found]
+    return {what if reads.count(what) == 1 else one[0].name: one for what, one in zip(reads, found, strict=True)}
 
 
-def _outputs(model, space):
-    """Names of the model's exits of a label space, the last of all at the end."""
-    return [*sorted(name for name in model.output if name.startswith(f"{space}_exit_")), space]
-
-
-def costs_of(networks, space):
-    """(exits,) multiply-accumulates of everything up to each exit, those on the way included, for one clip."""
-    found, before = [], 0
-    for model in networks.values():
-        names = _outputs(model, space)
-        parts = [keras.Model(model.input, {name: model.output[name] for name in names[: last + 1]}) for last in range(len(names))]
-        steps = [cost(part)["macs"]["whole"] for part in parts]
-        found += [before + step for step in steps]
-        before += steps[-1]
-    return np.array(found, float)
-
-
-def fit(run_dir, *, order=ORDER, l1=None, nonnegative=False):
+def fit(run_dir, *, order=None, l1=None, nonnegative=False, wish=wise.Wish(), milliseconds=False):  # noqa: B008  a frozen dataclass
     """Fit WISE on the training clips of a run, judge it on the others, and keep it as `wise.json` in the run.
 
+    The threshold for leaving early is chosen on the clips that the training has looked at, where the run has others to judge by;
+    where it has not, on the clips that judge, and it is judged by five folds of them: each clip leaves by the threshold that the other
+    folds choose.
+
     Args:
-        run_dir, order: as for `open_networks`.
+        run_dir, order: as for `Ensemble.open`.
         l1: penalty on the weights of every exit; None is the published one.
         nonnegative: allow no weight below 0.
+        wish: what leaving early shall reach, a `wise.Wish`.
+        milliseconds: also measure, see `measure`.
 
     Returns:
-        The content of `wise.json`: `order`, `exits` (names), `costs` (multiply-accumulates up to each), and by label space `weights`,
-        `accuracy` (of every exit, for each of ABLATIONS) and `trade_off` of the WISE answers (thresholds, accuracy, cost).
+        The content of `wise.json`: `order`, `exits` (names), `costs` (multiply-accumulates up to each), `clips` that judge, `judged_on`
+        (what to call them), `milliseconds` (see `measure`, or None), and by label space in `heads` the entries that `judge` gives.
 
     Raises:
-        InputError: a network or the data is missing.
+        InputError: a network or the data is missing, or no threshold fulfils the wish.
     """
-    networks, data = open_networks(run_dir, order)
-    shards = data.open()
-    train, judged = data.judged(shards)
-    spaces = [space for space in next(iter(networks.values())).output if space in shards.classes]
-    costs = costs_of(networks, spaces[0])
-    learned, held_out = (exits_of(networks, shards, rows, spaces) for rows in (train, judged))
-    found = {"order": list(order), "exits": list(held_out.names), "costs": costs.tolist(), "clips": len(judged), "heads": {}}
-    for space in spaces:
-        penalties = None if l1 is None else [l1] * len(learned.names)
-        known, judging = learned.labels[space] >= 0, held_out.labels[space] >= 0
-        weights = wise.fit_wise(learned.logits[space][:, known], learned.labels[space][known], l1=penalties, nonnegative=nonnegative)
-        found["heads"][space] = judge(weights, held_out.logits[space][:, judging], held_out.labels[space][judging], costs)
+    ensemble = Ensemble.open(run_dir, order)
+    data, costs = ensemble.data, ensemble.costs()
+    train_rows, seen = data.rows(ensemble.shards)
+    judged_rows, choosing_rows = (ensemble.shards.rows(data.test), seen) if data.test else (seen, seen[:0])
+    if not len(judged_rows):
+        raise InputError(f"{run_dir}: there are no clips of {data.held_out!r} to judge by; train with some held out: data.hold_out=0.2.")
+    train, judged, choosing = map(ensemble.labelled, (train_rows, judged_rows, choosing_rows))
+    heads = {}
+    for space in ensemble.spaces:
+        penalties = None if l1 is None else [l1] * len(costs)
+        weights = wise.fit_wise(train[space].logits, train[space].labels, l1=penalties, nonnegative=nonnegative)
+        heads[space] = judge(weights, judged[space], choosing.get(space), costs, wish, groups(ensemble.shards, judged[space].rows))
+    about = {"order": list(ensemble.networks), "exits": ensemble.names, "costs": costs.tolist()}
+    about |= {"clips": len(judged_rows), "judged_on": data.held_out}
+    timed = measure(ensemble, heads, judged_rows) if milliseconds else None
+    found = {**about, "milliseconds": timed, "heads": heads}
     write_json(pathlib.Path(run_dir) / FILE, found)
     return found
 
 
-def judge(weights, logits, labels, costs):
-    """One entry of `heads` in `wise.json`."""
+def judge(weights, judged, choosing, costs, wish, groups):
+    """What a label space has in `wise.json`.
+
+    Args:
+        weights: of WISE (exits, exits).
+        judged: the `Clips` that judge.
+        choosing: other `Clips`, which choose the threshold; None or none where folds of those that judge take turns.
+        costs: (exits,) of everything up to each exit.
+        wish: a `wise.Wish`.
+        groups: (clips,) of the clips that judge: what no two folds share.
+
+    Returns:
+        `weights`; `accuracy` of every exit, for each of ABLATIONS; `trade_off` of the WISE answers on the clips that judge (fields of
+        `wise.TradeOff`); `leaving`: `threshold`, what it is `chosen_on` (`other clips` or `folds`), and of clips that did not choose it
+        `accuracy`, `cost` and the share that `left` at each exit, None where all clips are of one group.
+    """
+    logits, labels = judged.logits, judged.labels
     answers = {
         "alone": logits,
         "WISE": wise.combined(weights, logits),
@@ -141,8 +194,84 @@ def judge(weights, logits, labels, costs):
         "equal": wise.combined(wise.equal_weights(len(logits)), logits),
     }
     curve = wise.trade_off(answers["WISE"], labels, costs)
+    if choosing is not None and len(choosing.labels):
+        threshold = wish.threshold(wise.trade_off(wise.combined(weights, choosing.logits), choosing.labels, costs))
+        leaving = {
+            "threshold": threshold,
+            "chosen_on": OTHERS,
+            **_reached(answers["WISE"], labels, costs, wise.leave(answers["WISE"], threshold)),
+        }
+    else:
+        fold_of = grouped_folds(groups, labels, FOLDS)
+        taken = wise.leave_by_folds(answers["WISE"], labels, costs, fold_of, wish) if fold_of.any() else None
+        leaving = {"threshold": wish.threshold(curve), "chosen_on": BY_FOLDS, **_reached(answers["WISE"], labels, costs, taken)}
     return {
         "weights": weights.tolist(),
         "accuracy": {name: (100 * (z.argmax(axis=2) == labels).mean(axis=1)).tolist() for name, z in answers.items()},
-        "trade_off": {name: getattr(curve, name).tolist() for name in ("thresholds", "accuracy", "cost")},
+        "trade_off": {field.name: getattr(curve, field.name).tolist() for field in dataclasses.fields(curve)},
+        "leaving": leaving,
     }
+
+
+def _reached(answers, labels, costs, taken):
+    """Accuracy, cost and shares of clips that leave at the exits `taken`; None if that is not known."""
+    if taken is None:
+        return dict.fromkeys(("accuracy", "cost", "left"))
+    right, left = answers.argmax(axis=2) == labels, wise.shares(taken, len(answers))
+    return {"accuracy": float(100 * right[taken, np.arange(len(labels))].mean()), "cost": float(left @ costs), "left": left.tolist()}
+
+
+def measure(ensemble, heads, rows):
+    """Time on this machine, of one clip after another.
+
+    Args:
+        ensemble: the `Ensemble`.
+        heads: by label space, what `judge` gives.
+        rows: of clips; some of them, evenly spaced, are taken.
+
+    Returns:
+        `host`; `clips`; `exits`, the median time until each exit has answered; `everything`, the mean until the last; and by label space in
+        `heads`: `leaving`, the mean of clips that leave by the threshold, and `tabulated`, what `exits` says that this takes.
+    """
+    staged = Staged(ensemble.networks, {space: head["weights"] for space, head in heads.items()})
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, TIMED_CLIPS).round().astype(int))]
+    through, left = np.zeros((len(rows), ROUNDS, len(staged.names))), {space: np.zeros((len(rows), ROUNDS)) for space in heads}
+    taken = {space: np.zeros(len(rows), np.int64) for space in heads}
+    for number, row in enumerate(track(rows, "milliseconds", unit="clips")):
+        clip = {name: values[0] for name, values in ensemble.shards.inputs(np.array([row])).items()}
+        if not number:
+            staged.milliseconds(clip)  # TensorFlow compiles
+        for turn in range(ROUNDS):
+            through[number, turn] = staged.milliseconds(clip)
+            for space, head in heads.items():
+                started = time.perf_counter()
+                taken[space][number] = staged.answer(clip, {space: head["leaving"]["threshold"]}).exit
+                left[space][number, turn] = 1000 * (time.perf_counter() - started)
+    exits = np.median(through, axis=(0, 1))
+    return {
+        "host": host(),
+        "clips": len(rows),
+        "exits": exits.tolist(),
+        "everything": float(np.median(through[:, :, -1], axis=1).mean()),
+        "heads": {
+            space: {"leaving": float(np.median(left[space], axis=1).mean()), "tabulated": float(exits[taken[space]].mean())}
+            for space in heads
+        },
+    }
+
+
+def open_staged(run_dir):
+    """The networks of a run for one clip at a time, as `egokeras wise` has weighed them.
+
+    Returns:
+        A `Staged`, and label space to the threshold that was chosen for it.
+
+    Raises:
+        InputError: the run has no `wise.json`, or a network of it is missing.
+    """
+    if not (pathlib.Path(run_dir) / FILE).is_file():
+        raise InputError(f"{run_dir} has no {FILE}; run `egokeras wise {run_dir}` first.")
+    found = read_json(pathlib.Path(run_dir) / FILE)
+    networks = Ensemble.open(run_dir, found["order"]).networks
+    weights = {space: head["weights"] for space, head in found["heads"].items()}
+    return Staged(networks, weights), {space: head["leaving"]["threshold"] for space, head in found["heads"].items()}

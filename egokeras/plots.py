@@ -161,6 +161,28 @@ def over_time(times, lines, bounds=None):
     return figure
 
 
+def trade_off(leaving, exits, chosen, unit):
+    """Accuracy against cost of leaving early by every threshold, beside exits at which all clips leave.
+
+    Args:
+        leaving: costs and accuracies (thresholds,).
+        exits: name to costs and accuracies (exits,), at most two.
+        chosen: name, cost and accuracy of a threshold, or None.
+        unit: of the costs, for their axis.
+    """
+    figure, axis = _figure(4.6, 3.0)
+    axis.plot(*leaving, color=ACCENT, linewidth=1.8, label="leaving early")
+    for (name, points), colour, marker in zip(exits.items(), (QUIET, PALETTE[1]), "os", strict=False):
+        axis.plot(*points, marker, color=colour, markersize=4, label=name)
+    if chosen is not None:
+        name, cost, accuracy = chosen
+        axis.plot([cost], [accuracy], "*", color=PALETTE[3], markersize=12, markeredgecolor="white", markeredgewidth=0.6, label=name)
+    axis.set(xlabel=unit, ylabel="top-1, %", xlim=(0, None))
+    axis.grid(color=QUIET, alpha=0.25, linewidth=0.6)
+    _legend(axis)
+    return figure
+
+
 def confusion(matrix, names):
     """Confusion matrix, rows labels and columns predictions; the shade is the share of the row's clips."""
     from matplotlib.colors import to_rgb
