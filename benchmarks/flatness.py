@@ -5,8 +5,8 @@
 
 Soufleri et al., https://arxiv.org/abs/2407.02713, let motion vectors teach first and I-frames last because, they say, the minimum of a
 network of I-frames is flatter than that of one of residuals, and this flatter than that of one of motion vectors. RUN is a run of the
-recipe `pkd_wise`; several are seeds. Of each network, its internal classifiers left aside, on the same training clips for all and with
-BatchNorm inferring:
+recipe `pkd_wise`, or a `seed-0` of `progressive_distillation.py`; several are seeds. Of each of its networks `iframe`, `residual` and
+`motion_vector`, on the same training clips for all and with BatchNorm inferring:
 
 - `trace` of the loss's Hessian over all weights (Hutchinson, 1990), and `trace per weight`;
 - its `top eigenvalue` (Lanczos);
@@ -115,13 +115,15 @@ def measure(loss, settings):
 
 def of_runs(runs, out, settings):
     """Modality to what was measured of its network in each run."""
-    from egokeras.exit_ensemble import open_networks
+    import egokeras
     from egokeras.files import read_json, write_json
+    from egokeras.recipe import Data
     from landscape.loss import Loss
 
     found = {modality: [] for modality in FLATTEST_FIRST}
     for run in runs:
-        networks, data = open_networks(run, FLATTEST_FIRST)
+        networks = {modality: egokeras.load_model(run / modality / "model.keras") for modality in FLATTEST_FIRST}
+        data = Data.of_run(read_json(run / FLATTEST_FIRST[0] / "recipe.json"))
         shards = data.open()
         spaces = [space for space in networks["iframe"].output if space in shards.classes]
         rows = chosen(shards, data.judged(shards)[0], spaces, settings.clips)

@@ -9,13 +9,15 @@ on participants that nothing has looked at, or the fights of a folder with `clip
     python benchmarks/progressive_distillation.py --fights DATA/fight_surv --out build/progressive_fights
 
 Tables: top-1 of every exit for each method; the exits' answers alone, as their mean and weighed by WISE, whose weights are fitted on
-the training clips; leaving early at a threshold that is chosen on half of the held-out groups and judged on the others. `curve.png` draws
-accuracy over cost. The same command goes on after an interruption; with more seeds it adds them.
+the training clips; leaving early at thresholds that are judged by folds of the held-out groups which did not choose them, in
+multiply-accumulates and, for PKD, in milliseconds of this machine. `curve_*.png` draw accuracy over cost. The same command goes on after
+an interruption; with more seeds it adds them.
 """
 
 import argparse
 import dataclasses
 import pathlib
+import re
 import sys
 
 import numpy as np
@@ -29,6 +31,8 @@ METHODS = {
     "PKD": ("motion_vector", "residual", "iframe"),
     "reversed": ("iframe", "residual", "motion_vector"),
 }
+TIMED = "PKD"
+PARTS = {"logits": "", "labels": "_labels", "rows": "_rows"}  # of clips in `logits.npz`
 ORDER = ("residual", "motion_vector", "iframe")  # in which the exits are computed
 LOST = 0.5  # points of accuracy that leaving early may lose
 
@@ -91,27 +95,33 @@ def train_network(out, shards, sizes, seed, modality):
 
 
 def train_exits(out, shards, sizes, seed, method):
-    """Train the exits of all networks, and write the logits of all clips beside them: `logits.npz`."""
-    import egokeras
-    from egokeras import exit_ensemble, train
+    """Train the exits of all networks, and write the logits of all labelled clips beside them."""
+    from egokeras.data.selection import groups
     from egokeras.files import atomic
 
-    _, stages = stages_of(method, shards, sizes, seed)
-    folders = {modality: out / f"seed-{seed}" / f"{method}-{modality}" for modality in ORDER}
-    for modality, stage in stages.items():
-        _trained(stage, folders[modality])
-    networks = {modality: egokeras.load_model(folder / "model.keras") for modality, folder in folders.items()}
-    stage = stages[ORDER[0]]
-    data = train.open_shards(stage)
-    spaces = list(train.class_counts(stage, data))
-    found = {"costs": exit_ensemble.costs_of(networks, spaces[0])}
-    for part, rows in zip(("train", "judged"), stage.data.judged(data), strict=True):
-        exits = exit_ensemble.exits_of(networks, data, rows, spaces)
-        found |= {"exits": np.array(exits.names), f"{part}_groups": data.clips["video"][rows]}
-        for space in spaces:
-            found |= {f"{part}_{space}": exits.logits[space], f"{part}_{space}_labels": exits.labels[space]}
+    for modality, stage in stages_of(method, shards, sizes, seed)[1].items():
+        _trained(stage, out / f"seed-{seed}" / f"{method}-{modality}")
+    ensemble = opened(out, shards, sizes, seed, method)
+    found = {"costs": ensemble.costs(), "exits": np.array(ensemble.names)}
+    for part, rows in zip(("train", "judged"), ensemble.data.judged(ensemble.shards), strict=True):
+        for space, clips in ensemble.labelled(rows).items():
+            found |= {f"{part}_{space}": clips.logits, f"{part}_{space}_labels": clips.labels}
+            found |= {f"{part}_{space}_rows": clips.rows, f"{part}_{space}_groups": groups(ensemble.shards, clips.rows)}
     with atomic(_logits(out, seed, method)) as file:
         np.savez(file, **found)
+
+
+def opened(out, shards, sizes, seed, method):
+    """The `Ensemble` of the networks that a method has taught."""
+    import egokeras
+    from egokeras import train
+    from egokeras.exit_ensemble import Ensemble
+
+    _, stages = stages_of(method, shards, sizes, seed)
+    networks = {modality: egokeras.load_model(out / f"seed-{seed}" / f"{method}-{modality}" / "model.keras") for modality in ORDER}
+    stage = stages[ORDER[0]]
+    data = train.open_shards(stage)
+    return Ensemble(networks=networks, data=stage.data, shards=data, spaces=tuple(train.class_counts(stage, data)))
 
 
 def _trained(stage, folder):
@@ -140,37 +150,28 @@ def train_all(out, shards, sizes, seeds, methods, workers):
 
 
 def judge(found, space):
-    """What the logits of one training say about a label space.
+    """What the logits of one training say about a label space: `exit_ensemble.judge`, where folds choose the threshold."""
+    from egokeras import exit_ensemble, wise
 
-    Returns:
-        `alone`, `equal`, `WISE`: (exits,) top-1 %; `early`: see there; `curve`: the `TradeOff` of WISE's
-        answers.
-    """
-    from egokeras import wise
-
-    logits, labels, costs = found[f"judged_{space}"], found[f"judged_{space}_labels"], found["costs"]
-    known = found[f"train_{space}_labels"] >= 0
-    weights = wise.fit_wise(found[f"train_{space}"][:, known], found[f"train_{space}_labels"][known])
-    kept = labels >= 0
-    logits, labels, groups = logits[:, kept], labels[kept], found["judged_groups"][kept]
-    answers = {"alone": logits, "equal": wise.combined(wise.equal_weights(len(logits)), logits), "WISE": wise.combined(weights, logits)}
-    top1 = {name: 100 * (z.argmax(axis=2) == labels).mean(axis=1) for name, z in answers.items()}
-    return {**top1, "early": early(answers["WISE"], labels, costs, groups), "curve": wise.trade_off(answers["WISE"], labels, costs)}
+    train, judged = (
+        exit_ensemble.Clips(**{name: found[f"{part}_{space}{end}"] for name, end in PARTS.items()}) for part in ("train", "judged")
+    )
+    weights = wise.fit_wise(train.logits, train.labels)
+    return exit_ensemble.judge(weights, judged, None, found["costs"], wise.Wish(lost=LOST), found[f"judged_{space}_groups"])
 
 
-def early(answers, labels, costs, groups):
-    """(points lost, share of the whole cost) where clips leave at thresholds chosen on the other half of the groups."""
-    from egokeras import wise
+def milliseconds(out, shards, sizes, seeds):
+    """Of each seed, `exit_ensemble.measure` of the networks that PKD has taught, on the clips that judge; measured once."""
+    from egokeras.exit_ensemble import measure
+    from egokeras.files import read_json, write_json
 
-    names = np.unique(groups)
-    first = np.isin(groups, names[: len(names) // 2])
-    taken = np.empty(len(labels), np.int64)
-    for chosen_on in (first, ~first):
-        curve = wise.trade_off(answers[:, chosen_on], labels[chosen_on], costs)
-        taken[~chosen_on] = wise.leave(answers[:, ~chosen_on], curve.cheapest(curve.accuracy[-1] - LOST))
-    right = answers.argmax(axis=2) == labels
-    lost = 100 * (right[-1].mean() - right[taken, np.arange(len(labels))].mean())
-    return lost, costs[taken].mean() / costs[-1]
+    for seed in range(seeds):
+        file = out / f"seed-{seed}" / "milliseconds.json"
+        if not file.exists():
+            found, ensemble = np.load(_logits(out, seed, TIMED)), opened(out, shards, sizes, seed, TIMED)
+            heads = {space: judge(found, space) for space in ensemble.spaces}
+            write_json(file, measure(ensemble, heads, ensemble.data.judged(ensemble.shards)[1]))
+        yield read_json(file)
 
 
 def exit_table(exits, judged):
@@ -178,7 +179,7 @@ def exit_table(exits, judged):
     gains = [method for method in judged if method != "CE" and "CE" in judged]
     yield f"| exit, top-1 % (95 % over seeds) | {' | '.join([*judged, *(f'{method} - CE' for method in gains)])} |"
     yield "|---|" + "---:|" * (len(judged) + len(gains))
-    alone = {method: np.array([one["alone"] for one in found]) for method, found in judged.items()}  # (seeds, exits)
+    alone = {method: np.array([one["accuracy"]["alone"] for one in found]) for method, found in judged.items()}  # (seeds, exits)
     internal = [number for number, name in enumerate(exits) if not name.endswith(" 4")]
     for name, at in [*((name, [number]) for number, name in enumerate(exits)), ("**mean of the internal classifiers**", internal)]:
         values = {method: found[:, at].mean(axis=1) for method, found in alone.items()}
@@ -186,16 +187,25 @@ def exit_table(exits, judged):
         yield f"| {name} | {' | '.join(cells)} |"
 
 
-def wise_table(judged):
+def wise_table(judged, costs):
     """What weighing all exits so far is worth: after the last, and in the mean over exits; and leaving early."""
     yield "| method | | each alone | equal weights | WISE | WISE - alone | WISE - equal | points lost by leaving | share of the cost |"
     yield "|---|---|---:|---:|---:|---:|---:|---:|---:|"
     for method, found in judged.items():
         for what, mean in (("last exit", lambda top1: top1[-1]), ("mean of exits", np.mean)):
-            alone, equal, weighed = (np.array([mean(one[name]) for one in found]) for name in ("alone", "equal", "WISE"))
+            alone, equal, weighed = (np.array([mean(one["accuracy"][name]) for one in found]) for name in ("alone", "equal", "WISE"))
             cells = [*map(_bounded, (alone, equal, weighed)), _bounded(weighed - alone, "+.1f"), _bounded(weighed - equal, "+.1f")]
-            last = [_bounded(column, ".2f") for column in np.array([one["early"] for one in found]).T] if what == "last exit" else ["", ""]
+            last = (
+                [_bounded(column, ".2f") for column in np.array([early(one, costs) for one in found]).T]
+                if what == "last exit"
+                else ["", ""]
+            )
             yield f"| {method} | {what} | {' | '.join(cells + last)} |"
+
+
+def early(judged, costs):
+    """(points lost, share of the whole cost) of clips that leave at thresholds which other clips have chosen."""
+    return judged["accuracy"]["WISE"][-1] - judged["leaving"]["accuracy"], judged["leaving"]["cost"] / costs[-1]
 
 
 def _bounded(values, form=".1f"):
@@ -215,10 +225,11 @@ def draw(file, judged, exits, costs):
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
     grid = np.geomspace(costs[0], costs[-1], 80)
     for method, found in judged.items():
-        best = [[one["curve"].accuracy[one["curve"].cost <= cost + 1e-9].max() for cost in grid] for one in found]
+        curves = [{name: np.array(values) for name, values in one["trade_off"].items()} for one in found]
+        best = [[curve["accuracy"][curve["cost"] <= cost + 1e-9].max() for cost in grid] for curve in curves]
         axes.plot(grid / 1e6, np.mean(best, axis=0), label=f"{method}, WISE, leaving early")
     dotted = "PKD" if "PKD" in judged else method
-    alone = np.mean([one["alone"] for one in judged[dotted]], axis=0)
+    alone = np.mean([one["accuracy"]["alone"] for one in judged[dotted]], axis=0)
     axes.scatter(costs / 1e6, alone, color="black", s=18, label=f"{dotted}, each exit alone")
     for name, cost, top1 in zip(exits, costs, alone, strict=True):
         axes.annotate(name, (cost / 1e6, top1), fontsize=6, xytext=(3, -7), textcoords="offset points")
@@ -228,21 +239,24 @@ def draw(file, judged, exits, costs):
     pyplot.close(figure)
 
 
-def report(out, seeds, methods):
-    """All tables, and a plot for each label space."""
+def report(out, seeds, methods, timed):
+    """All tables, and a plot for each label space; `timed` as from `milliseconds`, or none."""
     first = np.load(_logits(out, 0, methods[0]))
     exits, costs = [str(name) for name in first["exits"]], first["costs"]
-    spaces = [name.removeprefix("judged_").removesuffix("_labels") for name in first.files if name.startswith("judged_")]
-    learned, judging = (first[f"{part}_groups"].size for part in ("train", "judged"))
-    yield f"{seeds} seeds; {learned} clips to learn from, {judging} to judge by; all exits: {costs[-1] / 1e6:.0f} M MACs a clip."
-    for space in [space for space in dict.fromkeys(spaces) if space != "groups"]:
+    yield f"{seeds} seeds; all exits of a clip cost {costs[-1] / 1e6:.0f} M multiply-accumulates."
+    for space in [name.removeprefix("judged_").removesuffix("_labels") for name in first.files if re.fullmatch("judged_.*_labels", name)]:
         judged = {method: [judge(np.load(_logits(out, seed, method)), space) for seed in range(seeds)] for method in methods}
         labels, learned = (first[f"{part}_{space}_labels"] for part in ("judged", "train"))
-        frequent = np.bincount(learned[learned >= 0]).argmax()
-        chance = 100 / first[f"judged_{space}"].shape[2]
-        yield from ("", f"## {space}: majority {100 * (labels[labels >= 0] == frequent).mean():.1f} %, chance {chance:.1f} %", "")
-        yield from (*exit_table(exits, judged), "", *wise_table(judged))
+        majority, chance = 100 * (labels == np.bincount(learned).argmax()).mean(), 100 / first[f"judged_{space}"].shape[2]
+        said = f"{len(learned)} clips to learn from, {len(labels)} to judge by; majority {majority:.1f} %, chance {chance:.1f} %"
+        yield from ("", f"## {space}: {said}")
+        yield from ("", *exit_table(exits, judged), "", *wise_table(judged, costs))
         draw(out / f"curve_{space}.png", judged, exits, costs)
+        if timed:
+            whole, leaving = ([seed["everything"] for seed in timed], [seed["heads"][space]["leaving"] for seed in timed])
+            share = _bounded([part / every for part, every in zip(leaving, whole, strict=True)], ".2f")
+            said = f"{_bounded(whole)} ms for all exits of a clip, {_bounded(leaving)} where it leaves early: {share} of it"
+            yield from ("", f"{TIMED}: {said}.")
 
 
 def main():
@@ -269,7 +283,8 @@ def main():
     people = {"participants": sizes.participants, "held_out": sizes.held_out, "tiny": args.tiny}
     shards = prepare_clips(args.out, *(listed(args.fights) if args.fights else rendered(args.out, **people)), sizes)
     train_all(args.out, shards, sizes, args.seeds, args.methods, args.workers)
-    lines = list(report(args.out, args.seeds, args.methods))
+    timed = list(milliseconds(args.out, shards, sizes, args.seeds)) if TIMED in args.methods else []
+    lines = list(report(args.out, args.seeds, args.methods, timed))
     (args.out / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 

@@ -19,7 +19,7 @@ import dataclasses
 from egokeras.data.official_splits import official
 from egokeras.distill import ProgressiveDistillation
 from egokeras.errors import InputError
-from egokeras.models import Backbone, EarlyExitResNet, SegmentModel, WithExits
+from egokeras.models import Backbone, ConsensusHead, EarlyExitResNet, TwoStream, WithExits
 from egokeras.optim import Optim, StepDecay
 from egokeras.recipe import Data, Recipe
 
@@ -37,7 +37,8 @@ def models(network, modality, depth, small):
         plain = EarlyExitResNet(modality=modality, depth=18 if small else depth, width=16 if small else 64, exits=())
         return plain, dataclasses.replace(plain, exits=None, frozen=True)
     if network == "mobilenet_v2":
-        plain = SegmentModel(modality=modality, network=Backbone(alpha=0.35 if small else 1.0, weights=None, trainable_from=""))
+        backbone = Backbone(alpha=0.35 if small else 1.0, weights=None, trainable_from="")
+        plain = TwoStream(modalities=(modality,), backbone=backbone, head=ConsensusHead(dropout=0.2))
         return plain, WithExits(model=plain, at=MOBILENET_EXITS, frozen=True)
     raise InputError(f"network is {network!r}; give resnet or mobilenet_v2.")
 

@@ -12,8 +12,8 @@ from egokeras.compress.cost import cost
 from egokeras.errors import InputError
 from egokeras.exit_ensemble import Clips, Ensemble, fit, judge, open_staged
 from egokeras.layers import FoldTime
-from egokeras.models import FrameModel, LSTMHead, SmallBackbone, WithExits, compressed_video
-from egokeras.models.internal_classifiers import Tap, attach
+from egokeras.models import FrameModel, LSTMHead, SmallBackbone, WithExits
+from egokeras.models.internal_classifiers import Tap, answer, attach, mean
 
 MODALITIES = {"motion_vector": 2, "residual": 3, "iframe": 3}
 ORDER = ("residual", "motion_vector", "iframe")
@@ -29,7 +29,7 @@ def network(modality, channels, exits=True):
         x = keras.layers.Conv2D(3, 3, strides=2, activation="relu", name=name)(x)
         taps.append(Tap(tensor=keras.layers.GlobalAveragePooling2D(name=f"{name}_pool")(x), name=name))
     features = keras.layers.Dense(4, activation="relu", name="features_dense")(taps[1].tensor)
-    model = keras.Model({modality: clip}, compressed_video.answers(features, 2, {"action": 3}))
+    model = keras.Model({modality: clip}, {"action": answer(features, 3, "action", 2), "features": mean(features, 2, "features")})
     return attach(model, taps if exits else [], {"action": 3})
 
 

@@ -220,8 +220,8 @@ def test_progressive_recipe_has_the_papers_settings():
 def test_progressive_recipe_with_small_networks():
     *networks, first, second, third = recipes.load("pkd_wise", ["network=mobilenet_v2", "small=true"])
     for exits, network in zip((first, second, third), networks, strict=True):
-        assert exits.model.model == network.model and exits.model.frozen and exits.start_from == (network.model.modality,)
-        assert network.model.network.alpha == 0.35 and not network.model.network.frozen
+        assert exits.model.model == network.model and exits.model.frozen and exits.start_from == network.model.modalities
+        assert network.model.backbone.alpha == 0.35 and not network.model.backbone.frozen
     with pytest.raises(InputError, match="network is 'vgg'; give resnet or mobilenet_v2"):
         recipes.load("pkd_wise", ["network=vgg"])
 

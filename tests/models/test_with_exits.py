@@ -13,8 +13,7 @@ from egokeras import cli, recipe, students
 from egokeras.compress.twin import inference_twin
 from egokeras.distill import SupervisedExits
 from egokeras.errors import InputError
-from egokeras.models import Backbone, ConvLSTMHead, FrameModel, LSTMHead, ResNet3D, SmallBackbone
-from egokeras.models.compressed_video import SegmentModel
+from egokeras.models import Backbone, ConvLSTMHead, FrameModel, LSTMHead, ResNet3D, SmallBackbone, TwoStream
 from egokeras.models.early_exit import EarlyExitResNet, InternalClassifier
 from egokeras.models.with_exits import WithExits, places, unnested
 
@@ -200,11 +199,12 @@ def clip_of_segments(modality, size=64):
 
 @pytest.mark.parametrize("modality", ["iframe", "motion_vector"])
 def test_mobilenet_of_compressed_video_has_its_published_size(modality):
-    """METHODS P6 and P7; a stem of two channels has 288 weights less, and the BatchNorm of motion vectors 4 for each channel."""
-    spec = WithExits(model=SegmentModel(modality=modality), at=("block_2_add", "block_5_add", "block_12_add"))
+    """METHODS P6 and P7; a stem of two channels has 288 weights less."""
+    network = TwoStream(modalities=(modality,), backbone=Backbone(weights=None, trainable_from=""))
+    spec = WithExits(model=network, at=("block_2_add", "block_5_add", "block_12_add"))
     model = spec.build(classes={"action": 101}, shapes=clip_of_segments(modality, 96))
-    stem = {"iframe": 0, "motion_vector": 8 - 288}[modality]
-    own = [layer for layer in model.layers if "exit_" not in layer.name and layer.name != "action_linear"]
+    stem = {"iframe": 0, "motion_vector": -288}[modality]
+    own = [layer for layer in model.layers if "exit_" not in layer.name and layer.name != "action_scores"]
     assert sum(layer.count_params() for layer in own) == 2_257_984 + stem
     before = keras.Model(model.input, model.get_layer("block_12_add").output)
     assert before.count_params() == 558_656 + stem
@@ -212,37 +212,3 @@ def test_mobilenet_of_compressed_video_has_its_published_size(modality):
         weights = [weight for weight in model.trainable_weights if f"exit_{number}" in weight.path]
         expected = 9 * channels * channels + 2 * channels + 16 * channels * 101 + 101
         assert sum(int(np.prod(weight.shape)) for weight in weights) == expected
-
-
-def test_segments_are_averaged_and_modalities_normalised():
-    several, one = (
-        SegmentModel(modality="residual", network=Backbone(alpha=0.35, weights=None, trainable_from="")).build(
-            classes=CLASSES, shapes={"residual": (segments, 64, 64, 3)}
-        )
-        for segments in (3, 1)
-    )
-    one.set_weights(several.get_weights())
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 64, 64, 3)).astype("uint8")
-    found = several({"residual": pixels}, training=False)
-    apart = [one({"residual": pixels[:, number : number + 1]}, training=False) for number in range(3)]
-    for name, values in found.items():
-        np.testing.assert_allclose(values, np.mean([each[name] for each in apart], axis=0), rtol=1e-3, atol=1e-5)
-    seen = keras.Model(one.input, one.get_layer("normalize").output)({"residual": pixels[:, :1]})
-    expected = (pixels[:, 0] / 255 - 0.5) / np.array([0.229, 0.224, 0.225])
-    np.testing.assert_allclose(seen, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_weights_of_rgb_serve_motion_vectors(tmp_path):
-    keras.utils.set_random_seed(0)
-    source = keras.applications.MobileNetV2(include_top=False, weights=None, alpha=0.35, input_shape=(64, 64, 3))
-    source.save_weights(tmp_path / "rgb.weights.h5")
-    network = Backbone(alpha=0.35, weights=str(tmp_path / "rgb.weights.h5"), trainable_from="block_1_expand")
-    model = SegmentModel(modality="motion_vector", network=network).build(classes=CLASSES, shapes=clip_of_segments("motion_vector"))
-    rgb, found = np.array(source.get_layer("Conv1").kernel), np.array(model.get_layer("Conv1").kernel)
-    np.testing.assert_allclose(found, np.repeat(rgb.mean(axis=2, keepdims=True), 2, axis=2))
-    np.testing.assert_array_equal(model.get_layer("block_3_expand").kernel, source.get_layer("block_3_expand").kernel)
-    assert (
-        not model.get_layer("Conv1").trainable and model.get_layer("block_3_expand").trainable and model.get_layer("verb_linear").trainable
-    )
-    with pytest.raises(InputError, match="model.modality is 'rgb'; it must be one of iframe, residual, motion_vector"):
-        SegmentModel(modality="rgb")
