@@ -65,8 +65,10 @@ def _block(x, depth, channels, stride, name):
         y = batch_norm(convolution(y, filters, kernel, step, f"{name}_conv{number}"), f"{name}_conv{number}_bn")
         if number < len(plan):
             y = layers.ReLU(name=f"{name}_relu{number}")(y)
+    if stride != 1:  # before the convolution and not in it: oneDNN's gradient of a 1x1 convolution with a stride overruns its memory
+        x = layers.MaxPooling2D(1, stride, name=f"{name}_shortcut_stride")(x)
     if x.shape[-1] != y.shape[-1] or stride != 1:
-        x = batch_norm(convolution(x, y.shape[-1], 1, stride, f"{name}_shortcut"), f"{name}_shortcut_bn")
+        x = batch_norm(convolution(x, y.shape[-1], 1, 1, f"{name}_shortcut"), f"{name}_shortcut_bn")
     return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, y]))
 
 

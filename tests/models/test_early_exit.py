@@ -84,6 +84,17 @@ def test_logits_are_means_over_segments():
         np.testing.assert_allclose(values, np.mean([each[name] for each in apart], axis=0), rtol=1e-4, atol=1e-5)
 
 
+def test_a_shortcut_skips_pixels_before_its_convolution():
+    """Its weights and its answer are those of a 1x1 convolution with a stride, whose gradient crashes in TensorFlow on few channels."""
+    model = EarlyExitResNet(width=2, exits=()).build(classes={"action": 3}, shapes={"iframe": (1, 64, 64, 3)})
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert all(layer.strides == (1, 1) or min(layer.kernel_size) > 1 for layer in convolutions)
+    shortcut = model.get_layer("stage2_block1_shortcut")
+    maps = np.random.default_rng(0).normal(size=(3, 16, 16, 2)).astype("float32")
+    strided = keras.ops.conv(maps, shortcut.kernel, strides=2, padding="valid")
+    np.testing.assert_allclose(shortcut(model.get_layer("stage2_block1_shortcut_stride")(maps)), strided, rtol=1e-5, atol=1e-6)
+
+
 def test_a_frozen_network_infers_and_its_exits_learn():
     model = built(width=4, modality="motion_vector", frozen=True, classes={"action": 5})
     assert model.trainable_weights and all("exit_" in weight.path for weight in model.trainable_weights)
