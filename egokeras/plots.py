@@ -177,7 +177,7 @@ def trade_off(leaving, exits, chosen, unit):
     if chosen is not None:
         name, cost, accuracy = chosen
         axis.plot([cost], [accuracy], "*", color=PALETTE[3], markersize=12, markeredgecolor="white", markeredgewidth=0.6, label=name)
-    axis.set(xlabel=unit, ylabel="top-1, %", xlim=(0, None))
+    axis.set(xlabel=unit, ylabel="top-1, %", xlim=(0, 1.03 * max(leaving[0])))
     axis.grid(color=QUIET, alpha=0.25, linewidth=0.6)
     _legend(axis)
     return figure

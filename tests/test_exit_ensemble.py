@@ -178,11 +178,11 @@ def test_the_command_says_and_draws_what_leaving_early_costs(run_dir, found, cap
     assert "a clip takes" in said and "wise_action.png" in said
     for name in ("wise_action.png", "wise_action_ms.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
-    alone = {"threshold": 0.5, "chosen_on": "folds", **dict.fromkeys(("accuracy", "cost", "left"))}
+    alone = {"threshold": 1 - 5e-9, "chosen_on": "folds", **dict.fromkeys(("accuracy", "cost", "left"))}
     one_group = {**found, "milliseconds": None, "heads": {"action": {**found["heads"]["action"], "leaving": alone}}}
     monkeypatch.setattr(exit_ensemble, "fit", lambda *args, **kwargs: one_group)
     assert cli.main(["wise", str(tmp_path)]) == 0
-    assert "leaving above 0.5, chosen on all clips that judge; they are of one group" in capsys.readouterr().out
+    assert "leaving above 1 - 5e-09, chosen on all clips that judge; they are of one group" in capsys.readouterr().out
     monkeypatch.undo()
     assert cli.main(["wise", str(run_dir), "--order", "residual,sound"]) == 1
     assert "has no trained network 'sound' with exits; it has iframe, motion_vector, residual." in capsys.readouterr().err

@@ -58,7 +58,7 @@ def _leaving(found, space):
     from egokeras.exit_ensemble import OTHERS
 
     leaving, timed = found["heads"][space]["leaving"], found["milliseconds"]
-    began = f"  leaving above {leaving['threshold']:.6g}"
+    began = f"  leaving above {_written(leaving['threshold'])}"
     if leaving["accuracy"] is None:
         yield f"{began}, chosen on all clips that judge; they are of one group, so none is left to say what it reaches"
     else:
@@ -70,6 +70,11 @@ def _leaving(found, space):
         times = timed["heads"][space]
         early, everything = f"{times['leaving']:.1f} ms ({times['tabulated']:.1f} by the table)", f"{timed['everything']:.1f} ms"
         yield f"  a clip takes {early} on average, {everything} where it leaves at no exit"
+
+
+def _written(probability):
+    """Sure networks need thresholds that no six digits tell from 1."""
+    return f"{probability:.6g}" if probability < 0.9999 or probability == 1 else f"1 - {1 - probability:.2g}"
 
 
 def draw(found, folder):
