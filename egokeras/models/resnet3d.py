@@ -104,7 +104,8 @@ class ResNet3D:
         logits = {
             space: layers.Dense(count, kernel_initializer=initializer, dtype="float32", name=space)(x) for space, count in classes.items()
         }
-        return keras.Model({"features": features}, {**logits, "features": features}, name="head")
+        embedding = layers.Identity(name="embedding")(features)  # a model inside another that hands on its own input cannot be copied
+        return keras.Model({"features": features}, {**logits, "features": embedding}, name="head")
 
     def _backbone(self, rgb):
         preact = self.variant == "preact_tf"

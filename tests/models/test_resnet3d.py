@@ -8,6 +8,7 @@ import pytest
 
 from egokeras import models
 from egokeras.compress.cost import cost
+from egokeras.compress.twin import inference_twin
 from egokeras.errors import InputError
 from egokeras.models import ResNet3D
 
@@ -180,3 +181,13 @@ def test_dropout_before_the_classifier(fields, rate):
 def test_errors_name_the_field_and_the_cure(build, named):
     with pytest.raises(InputError, match=named):
         build()
+
+
+@pytest.mark.parametrize("fields", [{}, PREACT], ids=["hara", "preact_tf"])
+def test_it_is_copied_for_inference(fields):
+    model = small(**fields)
+    clips = np.random.default_rng(0).integers(0, 256, (1, 4, 18, 18, 3)).astype("uint8")
+    expected, found = model({"rgb": clips}, training=False), inference_twin(model)({"rgb": clips})
+    assert set(found) == {"verb", "noun", "features"}
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-5)
