@@ -13,13 +13,15 @@ def add_arguments(parser):
 def run(args):
     from egokeras import export, recipe
 
+    recipes, exports = recipe.names(), export.names()
+    width = 2 + max(map(len, (*recipes, *exports)))
     print("recipes (egokeras train NAME)")
-    for name, path in recipe.names().items():
+    for name, path in recipes.items():
         never = "" if recipe.load(path)[-1].measured else " [never run at full size]"
-        print(f"  {name:24}{_first_line(path)}{never}")
+        print(f"  {name:{width}}{_first_line(path)}{never}")
     print("exports (egokeras export RUN NAME)")
-    for name, path in export.names().items():
-        print(f"  {name:24}{_first_line(path)}")
+    for name, path in exports.items():
+        print(f"  {name:{width}}{_first_line(path)}")
 
 
 def _first_line(path):
