@@ -29,6 +29,8 @@ import warnings
 
 import numpy as np
 
+from intervals import bounded
+
 FLATTEST_FIRST = ("iframe", "residual", "motion_vector")
 MEASURES = ("trace", "trace per weight", "top eigenvalue", "rise")
 SEED = 4711
@@ -156,16 +158,8 @@ def table(found):
     yield f"| | weights | loss | {' | '.join(MEASURES)} |"
     yield "|---|" + "---:|" * (2 + len(MEASURES))
     for modality, networks in found.items():
-        cells = [bounded([network[name] for network in networks]) for name in ("loss", *MEASURES)]
+        cells = [bounded([network[name] for network in networks], ".4g") for name in ("loss", *MEASURES)]
         yield f"| {modality} | {networks[0]['weights']:,} | {' | '.join(cells)} |"
-
-
-def bounded(values, form=".4g"):
-    """Mean and 95 % t-interval over runs; one run has none."""
-    from egokeras.scores import interval
-
-    mean, low, high = interval(values)
-    return f"{mean:{form}} ({low:{form}} to {high:{form}})" if len(values) > 1 else f"{mean:{form}}"
 
 
 def verdict(name, values):

@@ -22,7 +22,8 @@ import sys
 
 import numpy as np
 
-from clips import listed, rendered
+import clips
+from intervals import bounded
 from processes import in_processes
 
 METHODS = {
@@ -44,7 +45,7 @@ class Sizes:
     Attributes:
         participants: of the rendered world, that are learned from.
         held_out: that judge.
-        pixels: side of the pictures; of 32 segments of three.
+        pixels: side of the pictures.
         width: channels of the first stage.
         epochs: of the networks; None is the recipe's.
         exit_epochs: of the internal classifiers; None is the recipe's.
@@ -104,9 +105,9 @@ def train_exits(out, shards, sizes, seed, method):
     ensemble = opened(out, shards, sizes, seed, method)
     found = {"costs": ensemble.costs(), "exits": np.array(ensemble.names)}
     for part, rows in zip(("train", "judged"), ensemble.data.judged(ensemble.shards), strict=True):
-        for space, clips in ensemble.labelled(rows).items():
-            found |= {f"{part}_{space}": clips.logits, f"{part}_{space}_labels": clips.labels}
-            found |= {f"{part}_{space}_rows": clips.rows, f"{part}_{space}_groups": groups(ensemble.shards, clips.rows)}
+        for space, known in ensemble.labelled(rows).items():
+            found |= {f"{part}_{space}": known.logits, f"{part}_{space}_labels": known.labels}
+            found |= {f"{part}_{space}_rows": known.rows, f"{part}_{space}_groups": groups(ensemble.shards, known.rows)}
     with atomic(_logits(out, seed, method)) as file:
         np.savez(file, **found)
 
@@ -183,7 +184,7 @@ def exit_table(exits, judged):
     internal = [number for number, name in enumerate(exits) if not name.endswith(" 4")]
     for name, at in [*((name, [number]) for number, name in enumerate(exits)), ("**mean of the internal classifiers**", internal)]:
         values = {method: found[:, at].mean(axis=1) for method, found in alone.items()}
-        cells = [_bounded(found) for found in values.values()] + [_bounded(values[method] - values["CE"], "+.1f") for method in gains]
+        cells = [bounded(found) for found in values.values()] + [bounded(values[method] - values["CE"], "+.1f") for method in gains]
         yield f"| {name} | {' | '.join(cells)} |"
 
 
@@ -194,11 +195,9 @@ def wise_table(judged, costs):
     for method, found in judged.items():
         for what, mean in (("last exit", lambda top1: top1[-1]), ("mean of exits", np.mean)):
             alone, equal, weighed = (np.array([mean(one["accuracy"][name]) for one in found]) for name in ("alone", "equal", "WISE"))
-            cells = [*map(_bounded, (alone, equal, weighed)), _bounded(weighed - alone, "+.1f"), _bounded(weighed - equal, "+.1f")]
+            cells = [*map(bounded, (alone, equal, weighed)), bounded(weighed - alone, "+.1f"), bounded(weighed - equal, "+.1f")]
             last = (
-                [_bounded(column, ".2f") for column in np.array([early(one, costs) for one in found]).T]
-                if what == "last exit"
-                else ["", ""]
+                [bounded(column, ".2f") for column in np.array([early(one, costs) for one in found]).T] if what == "last exit" else ["", ""]
             )
             yield f"| {method} | {what} | {' | '.join(cells + last)} |"
 
@@ -206,13 +205,6 @@ def wise_table(judged, costs):
 def early(judged, costs):
     """(points lost, share of the whole cost) of clips that leave at thresholds which other clips have chosen."""
     return judged["accuracy"]["WISE"][-1] - judged["leaving"]["accuracy"], judged["leaving"]["cost"] / costs[-1]
-
-
-def _bounded(values, form=".1f"):
-    from egokeras.scores import interval
-
-    mean, low, high = interval(values)
-    return f"{mean:{form}} ({low:{form}} to {high:{form}})" if len(values) > 1 else f"{mean:{form}}"
 
 
 def draw(file, judged, exits, costs):
@@ -254,8 +246,8 @@ def report(out, seeds, methods, timed):
         draw(out / f"curve_{space}.png", judged, exits, costs)
         if timed:
             whole, leaving = ([seed["everything"] for seed in timed], [seed["heads"][space]["leaving"] for seed in timed])
-            share = _bounded([part / every for part, every in zip(leaving, whole, strict=True)], ".2f")
-            said = f"{_bounded(whole)} ms for all exits of a clip, {_bounded(leaving)} where it leaves early: {share} of it"
+            share = bounded([part / every for part, every in zip(leaving, whole, strict=True)], ".2f")
+            said = f"{bounded(whole)} ms for all exits of a clip, {bounded(leaving)} where it leaves early: {share} of it"
             yield from ("", f"{TIMED}: {said}.")
 
 
@@ -266,11 +258,8 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default=default, metavar="FOLDER", help="(%(default)s)")
     parser.add_argument("--seeds", type=int, default=5, help="trainings of everything (%(default)s)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="(all)")
-    parser.add_argument(
-        "--fights", type=pathlib.Path, metavar="FOLDER", help="real clips with clips.csv in the place of the rendered world"
-    )
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="trainings at once, a thread each; 0: here (%(default)s)")
-    parser.add_argument("--tiny", action="store_true", help="next to no training: shows that the script works")
+    clips.add_arguments(parser)
     args = parser.parse_args()
     if args.seeds < 1:
         parser.error(f"--seeds is {args.seeds}; give at least 1.")
@@ -280,8 +269,7 @@ def main():
     accelerator.start(cpu=True)
     sizes = TINY if args.tiny else Sizes()
     args.out.mkdir(parents=True, exist_ok=True)
-    people = {"participants": sizes.participants, "held_out": sizes.held_out, "tiny": args.tiny}
-    shards = prepare_clips(args.out, *(listed(args.fights) if args.fights else rendered(args.out, **people)), sizes)
+    shards = prepare_clips(args.out, *clips.chosen(args, sizes), sizes)
     train_all(args.out, shards, sizes, args.seeds, args.methods, args.workers)
     timed = list(milliseconds(args.out, shards, sizes, args.seeds)) if TIMED in args.methods else []
     lines = list(report(args.out, args.seeds, args.methods, timed))

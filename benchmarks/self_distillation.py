@@ -20,7 +20,8 @@ import json
 import pathlib
 import sys
 
-from clips import listed, rendered
+import clips
+from intervals import bounded
 from processes import in_processes
 
 ROWS = ("r3d_baseline", "r3d_augmented", "kd_r50_r18", "self_kd", "skd_srl")
@@ -186,9 +187,9 @@ def table(result, number, head):
     at = {row: [found["scores"][min(number, len(found["scores"]) - 1)] for found in runs] for row, runs in rows.items()}
     top1 = {row: [score["top1"][head] for score in scores] for row, scores in at.items()}
     for row, values in top1.items():
-        gains = ["" if row == other or other not in top1 else _bounded(_differences(values, top1[other]), "+.1f") for other in PLAIN]
+        gains = ["" if row == other or other not in top1 else bounded(_differences(values, top1[other]), "+.1f") for other in PLAIN]
         seconds = sorted(found["seconds_per_epoch"] for found in rows[row])[len(values) // 2]
-        yield f"| {row} | {at[row][0]['epochs']} | {_bounded(values)} | {' | '.join(gains)} | {seconds:.1f} |"
+        yield f"| {row} | {at[row][0]['epochs']} | {bounded(values)} | {' | '.join(gains)} | {seconds:.1f} |"
     one = next(iter(at.values()))[0]
     yield f"| majority | | {one['majority'][head]:.1f} | | | |"
     yield f"| chance | | {one['chance'][head]:.1f} | | | |"
@@ -196,13 +197,6 @@ def table(result, number, head):
 
 def _differences(values, others):
     return [value - other for value, other in zip(values, others, strict=True)]
-
-
-def _bounded(values, form=".1f"):
-    from egokeras.scores import interval
-
-    mean, low, high = interval(values)
-    return f"{mean:{form}} ({low:{form}} to {high:{form}})" if len(values) > 1 else f"{mean:{form}}"
 
 
 def text(result):
@@ -225,11 +219,8 @@ def main():
     parser.add_argument("--seeds", type=int, default=5, help="trainings of every row (%(default)s)")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS, help="(all)")
     parser.add_argument("--epochs", type=int, help=f"of the first table ({Sizes.epochs})")
-    parser.add_argument(
-        "--fights", type=pathlib.Path, metavar="FOLDER", help="real clips with clips.csv in the place of the rendered world"
-    )
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="trainings at once, a thread each; 0: here (%(default)s)")
-    parser.add_argument("--tiny", action="store_true", help="next to no training: shows that the script works")
+    clips.add_arguments(parser)
     args = parser.parse_args()
     if args.seeds < 1:
         parser.error(f"--seeds is {args.seeds}; give at least 1.")
@@ -241,8 +232,7 @@ def main():
     sizes = TINY if args.tiny else Sizes()
     sizes = dataclasses.replace(sizes, epochs=args.epochs or sizes.epochs)
     args.out.mkdir(parents=True, exist_ok=True)
-    people = {"participants": sizes.participants, "held_out": sizes.held_out, "tiny": args.tiny}
-    shards = prepare_clips(args.out, *(listed(args.fights) if args.fights else rendered(args.out, **people)), sizes)
+    shards = prepare_clips(args.out, *clips.chosen(args, sizes), sizes)
     result = measure(args.out, shards, sizes, args.seeds, args.rows, args.workers)
     write_json(args.out / "result.json", result)
     lines = list(text(result))

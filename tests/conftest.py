@@ -49,6 +49,19 @@ def panning():
     return pictures
 
 
+@pytest.fixture(scope="session")
+def pan(panning, tmp_path_factory):
+    """A view that moves 4 pixels to the right and 2 down in every frame, so that all that is seen goes the other way; 30 of them."""
+    import av
+
+    from egokeras.data import compressed_video
+
+    path = tmp_path_factory.mktemp("pan") / "pan.mp4"
+    with av.open(str(path), "w") as container:
+        compressed_video.write(container, panning(30), 25, quality=2)
+    return path
+
+
 def moving_square(verb, noun, random):
     """A clip `(8, 24, 24, 3)` uint8 of a square that moves down (verb 0) or up (verb 1) in red, green or blue (the noun)."""
     clip = random.integers(0, 60, (8, 24, 24, 3)).astype("uint8")

@@ -1,25 +1,28 @@
 """Clips that benchmarks learn from: a rendered kitchen of its own size, or a folder of real ones."""
 
+import pathlib
 
-def rendered(out, *, participants, held_out, tiny=False):
-    """(annotations, folder of the videos) of the rendered kitchen.
+
+def add_arguments(parser):
+    """Options that say which clips, for `chosen`."""
+    help_of = "real clips with clips.csv in the place of the rendered world"
+    parser.add_argument("--fights", type=pathlib.Path, metavar="FOLDER", help=help_of)
+    parser.add_argument("--tiny", action="store_true", help="next to no training: shows that the script works")
+
+
+def chosen(args, sizes):
+    """(annotations, folder of the videos) of the real clips, or of the kitchen, which is rendered into `args.out`.
 
     Args:
-        out: folder that it is rendered into.
-        participants: that are learned from.
-        held_out: that judge.
-        tiny: one short video of each.
+        args: parsed; `tiny` is one short video of each participant.
+        sizes: with `participants` that are learned from, and those `held_out` that judge.
     """
     from egokeras.data import readers
     from egokeras.data.synthetic import World
 
-    short = {"videos_per_participant": 1, "seconds": (12.0, 12.0)} if tiny else {}
-    folder = World(participants=participants + held_out, held_out=held_out, **short).render(out / "world")
+    if args.fights:
+        return readers.read("table", [args.fights / "clips.csv"]), args.fights
+    short = {"videos_per_participant": 1, "seconds": (12.0, 12.0)} if args.tiny else {}
+    world = World(participants=sizes.participants + sizes.held_out, held_out=sizes.held_out, **short)
+    folder = world.render(args.out / "world")
     return readers.read("epic100", [folder]), folder / "videos"
-
-
-def listed(folder):
-    """(annotations, folder of the videos) of a folder with `clips.csv`."""
-    from egokeras.data import readers
-
-    return readers.read("table", [folder / "clips.csv"]), folder

@@ -9,7 +9,6 @@ import pathlib
 import tempfile
 
 import av
-import cv2
 import numpy as np
 
 from egokeras.data import compressed_video, frame_types, optical_flow, staging, video, worker_pool
@@ -257,7 +256,7 @@ def _view(index, number, file, folder, panel):
         kind=frame_types.of_frame(next(video.frames(index, [number]))),
         shape=(height, width),
         picture=video.resize(picture, size),
-        flow=None if before is None else video.resize(optical_flow.displacement("dis", _grey(before), _grey(picture)), size),
+        flow=None if before is None else video.resize(optical_flow.displacement("dis", *map(optical_flow.grey, (before, picture))), size),
     )
     try:
         source, first = _anew(index, number, folder) if file.untold else (index, 0)
@@ -282,10 +281,6 @@ def _pictures(index, number):
         with contextlib.suppress(VideoError):
             return [np.ascontiguousarray(picture) for picture in video.decode(index, [number - 1, number])]
     return [None, *map(np.ascontiguousarray, video.decode(index, [number]))]
-
-
-def _grey(picture):
-    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
 
 
 def _anew(index, number, folder):

@@ -71,8 +71,8 @@ class Flow:
             decode: function from ascending numbers to a generator of RGB pictures (height, width, 3) uint8.
         """
         chosen = snippets.snippets(seconds, numbers, self.seconds, self.stack or 1)
-        for frames, grey in zip(chosen, snippets.pictures(chosen, decode, _grey), strict=True):
-            pairs = zip(itertools.pairwise(grey), np.diff(seconds[frames]), strict=True)
+        for frames, shown in zip(chosen, snippets.pictures(chosen, decode, grey), strict=True):
+            pairs = zip(itertools.pairwise(shown), np.diff(seconds[frames]), strict=True)
             pictures = [self.picture(before, after, passed) for (before, after), passed in pairs]
             yield np.dstack([picture[..., :2] for picture in pictures]) if self.stack else pictures[0]
 
@@ -95,7 +95,8 @@ def pixels(picture, bound):
     return (np.asarray(picture, np.float32) - STILL) * (bound / LEVELS)
 
 
-def _grey(picture):
+def grey(picture):
+    """An RGB picture as flow is computed of it: (height, width) uint8."""
     return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
 
 

@@ -118,12 +118,13 @@ class Distiller(keras.Model):
             penalties = [penalty / self.distribute_strategy.num_replicas_in_sync for penalty in self.student.losses]
             scaled = self.optimizer.scale_loss(_sum([*terms.values(), *penalties]))
         weights = self.trainable_variables
-        l2 = self.l2 / self.distribute_strategy.num_replicas_in_sync
-        gradients = (
-            _with_l2(tape.gradient(scaled, weights), weights, self.optimizer.scale_loss(l2)) if l2 else tape.gradient(scaled, weights)
-        )
+        gradients = tape.gradient(scaled, weights)
+        if self.l2:
+            l2 = self.l2 / self.distribute_strategy.num_replicas_in_sync
+            gradients = _with_l2(gradients, weights, self.optimizer.scale_loss(l2))
+            penalties.append(l2 * _sum([tf.nn.l2_loss(weight) for weight in weights]))
         self.optimizer.apply(_reduced(gradients), weights)
-        loss = _sum([*terms.values(), *penalties, *([l2 * _sum([tf.nn.l2_loss(weight) for weight in weights])] if l2 else [])])
+        loss = _sum([*terms.values(), *penalties])
         return self._logs(inputs, targets, outputs, {"loss": loss, **terms}, _count(targets))
 
     def test_step(self, data):

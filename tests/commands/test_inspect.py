@@ -5,22 +5,11 @@ import os
 import subprocess
 import sys
 
-import av
 import cv2
 import pytest
 
 from egokeras import cli
 from egokeras.commands.inspect import lines
-from egokeras.data import compressed_video
-
-
-@pytest.fixture(scope="module")
-def pan(panning, tmp_path_factory):
-    path = tmp_path_factory.mktemp("pan") / "pan.mp4"
-    with av.open(str(path), "w") as container:
-        compressed_video.write(container, panning(30), 25, quality=2)
-    return path
-
 
 WITHOUT_TENSORFLOW = """
 import sys

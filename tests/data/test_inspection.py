@@ -15,15 +15,6 @@ from egokeras.errors import InputError
 INNER = np.s_[40:180, 40:180]  # of a panel, away from the borders where new things come in
 
 
-@pytest.fixture(scope="module")
-def pan(panning, tmp_path_factory):
-    """A view that moves 4 pixels to the right and 2 down in every frame, so that all that is seen goes the other way."""
-    path = tmp_path_factory.mktemp("pan") / "pan.mp4"
-    with av.open(str(path), "w") as container:
-        compressed_video.write(container, panning(30), 25, quality=2)
-    return path
-
-
 def examine(path, folder, **wanted):
     return inspection.examine(path, Wanted(**wanted), folder)
 
@@ -94,7 +85,7 @@ def test_what_a_file_does_not_tell_is_that_of_the_copy_that_prepare_makes(pannin
         np.testing.assert_array_equal(view.motion.cells, expected.coded.motion.cells)
         np.testing.assert_array_equal(view.traced_residual, video.resize(expected.traced_residual, (240, 320)))
         before, after = (np.ascontiguousarray(picture) for picture in video.decode(video.index(path), (view.number - 1, view.number)))
-        flow = optical_flow.displacement("dis", inspection._grey(before), inspection._grey(after))
+        flow = optical_flow.displacement("dis", optical_flow.grey(before), optical_flow.grey(after))
         np.testing.assert_array_equal(view.flow, video.resize(flow, (240, 320)))
 
 
