@@ -42,7 +42,8 @@ def export(weights, file):
         path, calibration = pathlib.Path(folder, "model.keras"), pathlib.Path(folder, "calibration.npy")
         model.save(path)
         np.save(calibration, pictures(CALIBRATION, seed=0))
-        (error,) = convert(path, ["action"], [Conversion(kind="int8", file=str(file), calibration={"rgb": str(calibration)})])
+        calibrated = {"rgb": str(calibration)}
+        (error,) = convert([Conversion(model=str(path), outputs=("action",), kind="int8", file=str(file), calibration=calibrated)])
     if error is not None:
         raise error
 

@@ -1,25 +1,26 @@
 """Ship a run: model.keras -> TFLite -> gate -> `exports/NAME/`, a folder that explains itself, or nothing.
 
-A file is judged on the run's validation clips and on the windows of its held-out videos; `egokeras.gate` says how. A run that
-anticipates is shipped as the step of a stream (`egokeras.models.anticipation_step`).
+An artifact is judged on the run's validation clips and on the windows of its held-out videos; `egokeras.gate` says how, and
+`egokeras.artifact_kinds` what a run can become.
 """
 
 import dataclasses
+import os
 import pathlib
 import shutil
 import tempfile
 
 import egokeras
-from egokeras.compress.quantize import write_calibration
-from egokeras.compress.tflite import KINDS, SIGNATURE, Conversion, ConversionError, convert
-from egokeras.device.manifest import CLIP, FORMAT, MANIFEST, STEP
+from egokeras.artifact_kinds import KINDS, QUANTIZATIONS, Clips, made_of
+from egokeras.compress.tflite import SIGNATURE, convert
+from egokeras.device.artifact import Artifact
+from egokeras.device.manifest import CARRIED, CLIP, FORMAT, MANIFEST, WINDOW
 from egokeras.errors import InputError
 from egokeras.files import run_file, sha256, write_json
 from egokeras.gate import FAIL, PASS, TOO_FEW, explain
 from egokeras.gated_run import open_run
 from egokeras.recipe import find, shipped
 
-MODEL = "model.tflite"
 UNTESTED = "untested"
 
 
@@ -29,9 +30,13 @@ class Export:
 
     Attributes:
         name: of the artifact's folder.
-        kind: of the artifact: `clip`, or `anticipation_step` for a run that anticipates.
-        quantization: `float32`, `float16`, `dynamic_range` (int8 weights) or `int8` (weights and activations; clips alone).
+        kind: of the artifact: `clip`; `stream`, a frame at a time; `anticipation_step` for a run that anticipates.
+        quantization: `float32`, `float16`, `dynamic_range` (int8 weights), `mixed` (features in int8, the head over time in float32) or
+            `int8` (weights and activations; clips alone).
         calibration_clips: training clips that show int8 the range of every tensor.
+        memory: of a stream: `window`, the features of the last frames, so that every answer is that of their clip; or `carried`, the state
+            of the head's recurrent layer, which is cheaper and goes on beyond the length of a clip.
+        reset_frames: of a stream: frames after which the memory begins anew; 0 is never.
         max_lost_points: top-1 accuracy that any head may lose, in percentage points.
         min_agreement: clips on which any head must give the Keras model's top-1 class, in percent.
         seed: of the choice of calibration clips.
@@ -41,19 +46,22 @@ class Export:
     kind: str = CLIP
     quantization: str = "float32"
     calibration_clips: int = 100
+    memory: str = WINDOW
+    reset_frames: int = 0
     max_lost_points: float = 1.0
     min_agreement: float = 98.0
     seed: int = 0
 
     def __post_init__(self):
-        if self.quantization not in KINDS:
-            raise InputError(f"export {self.name!r}: quantization {self.quantization!r} is unknown; it is one of {', '.join(KINDS)}.")
+        for field, known in (("kind", tuple(KINDS)), ("quantization", QUANTIZATIONS), ("memory", (WINDOW, CARRIED))):
+            if getattr(self, field) not in known:
+                raise InputError(f"export {self.name!r}: {field} {getattr(self, field)!r} is unknown; it is one of {', '.join(known)}.")
         if not (0 <= self.min_agreement <= 100 and 0 <= self.max_lost_points <= 100):
             found = f"max_lost_points {self.max_lost_points:g}, min_agreement {self.min_agreement:g}"
             raise InputError(f"export {self.name!r}: {found}; give each as a percentage from 0 to 100.")
-        if self.kind not in (CLIP, STEP) or (self.kind == STEP and self.quantization == "int8"):
+        if self.quantization not in KINDS[self.kind].quantizations:
             found = f"kind {self.kind!r} with quantization {self.quantization!r}"
-            raise InputError(f"export {self.name!r}: {found} is not made; {CLIP} has all of them, {STEP} all but int8.")
+            raise InputError(f"export {self.name!r}: {found} is not made; give one of {', '.join(KINDS[self.kind].quantizations)}.")
         if self.calibration_clips < 1:
             raise InputError(f"export {self.name!r}: calibration_clips is {self.calibration_clips}; int8 needs at least 1.")
 
@@ -128,68 +136,99 @@ def ship_all(exports, run_dir, shards=None, accept_untested=False):
     folder.mkdir(exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".") as work:
-            files = _convert(run, exports, pathlib.Path(work))
-            return [_ship(run, export, file, accept_untested) for export, file in zip(exports, files, strict=True)]
+            made = _convert(run, exports, pathlib.Path(work))
+            return [_ship(run, export, one, accept_untested) for export, one in zip(exports, made, strict=True)]
     finally:
         if not any(folder.iterdir()):
             folder.rmdir()
 
 
 def _check_kinds(exports, run):
+    kinds = made_of(run)
     for export in exports:
-        if export.kind != run.kind:
-            fitting = ", ".join(name for name, file in names().items() if load(file).kind == run.kind)
-            found = f"{run.path} is of the kind {run.kind!r}, export {export.name!r} of {export.kind!r}"
-            raise InputError(f"{found}; give one of {fitting}.")
+        if export.kind not in kinds:
+            fitting = ", ".join(name for name, file in names().items() if load(file).kind in kinds)
+            raise InputError(
+                f"{run.path} becomes {' or '.join(kinds)}, export {export.name!r} makes {export.kind!r}; give one of {fitting}."
+            )
+        frames = next(iter(run.model.input.values())).shape[1]
+        if 0 < export.reset_frames < frames:
+            raise InputError(
+                f"export {export.name!r}: reset_frames is {export.reset_frames}; a clip has {frames} frames: give at least that."
+            )
 
 
 def _convert(run, exports, work):
-    """A TFLite file, or the `ConversionError`, for each export."""
-    conversions = []
-    for export in exports:
-        folder = work / export.name
-        folder.mkdir()
-        calibration = None
-        if export.quantization == "int8":
-            calibration = {name: str(work / f"{export.name}.{name}.npy") for name in run.model.input}
-            _calibrate(run, export, calibration)
-        conversions.append(Conversion(kind=export.quantization, file=str(folder / MODEL), calibration=calibration))
-    model, outputs = run.source(work)
-    errors = convert(model, outputs, conversions)
-    return [error or pathlib.Path(conversion.file) for error, conversion in zip(errors, conversions, strict=True)]
+    """For each export a `_Made`, or the `InputError` that says why there is none."""
+    kinds = [KINDS[export.kind](run, export) for export in exports]
+    planned = [_planned(kind, work) for kind in kinds]
+    conversions = [part for parts in planned if not isinstance(parts, InputError) for part in parts]
+    errors = dict(zip([part.file for part in conversions], convert(conversions) if conversions else [], strict=True))
+    results = []
+    for kind, parts in zip(kinds, planned, strict=True):
+        failed = [parts] if isinstance(parts, InputError) else [errors[part.file] for part in parts if errors[part.file]]
+        results.append(failed[0] if failed else _Made(kind, _artifact(kind, parts)))
+    return results
 
 
-def _calibrate(run, export, files):
-    if not len(run.train):
-        raise InputError(f"{run.shards.path} has no training clips to calibrate {export.name} on; give the data of the training.")
-    labels = run.shards.labels(next(iter(run.classes)), run.train)
-    write_calibration(run.shards, run.train, labels, files, count=export.calibration_clips, seed=export.seed)
+def _planned(kind, work):
+    (work / kind.export.name).mkdir()
+    try:
+        return kind.conversions(work)
+    except InputError as error:
+        return error
 
 
-def _ship(run, export, file, accept_untested):
-    if isinstance(file, ConversionError):
-        return Shipment(export=export, reason=str(file))
-    gate = run.gate(export, file)
+@dataclasses.dataclass(frozen=True)
+class _Made:
+    """An artifact whose files are there and whose artifact.json is not."""
+
+    kind: Clips
+    artifact: Artifact
+
+    def gate(self):
+        return self.kind.run.gate(self.kind.export, self.kind.answers(self.artifact))
+
+
+def _artifact(kind, parts):
+    run, files = kind.run, [pathlib.Path(part.file) for part in parts]
+    described = [{"file": file.name, "signature": SIGNATURE, "quantization": part.kind} for file, part in zip(files, parts, strict=True)]
+    manifest = {
+        "format": FORMAT,
+        "name": kind.export.name,
+        "parts": described,
+        "files": {file.name: {"sha256": sha256(file), "bytes": file.stat().st_size} for file in files},
+        **kind.describe(),
+        "parent": {"run": run.path.resolve().name, "model_sha256": sha256(run.path / "model.keras"), "data_sha256": run.shards.sha256},
+        "quantization": kind.export.quantization,
+        "egokeras": egokeras.__version__,
+    }
+    return Artifact(folder=files[0].parent, threads=os.cpu_count() or 1, manifest=manifest)
+
+
+def _ship(run, export, made, accept_untested):
+    if isinstance(made, InputError):
+        return Shipment(export=export, reason=str(made))
+    gate, artifact = made.gate(), made.artifact
     if gate["answer"] == TOO_FEW and accept_untested:
         gate["answer"] = UNTESTED
     if gate["answer"] == FAIL:
-        reason = f"{export.name} fails its gate: {explain(gate)}; {_nearest(run, export, file.parents[1])}."
+        reason = f"{export.name} fails its gate: {explain(gate)}; {_nearest(run, export, artifact.folder.parent)}."
         return Shipment(export=export, gate=gate, reason=reason)
     if gate["answer"] == TOO_FEW:
         return Shipment(export=export, gate=gate, reason=_too_few(run, export, gate))
-    write_json(file.parent / MANIFEST, _describe(run, export, gate, file))
-    return Shipment(export=export, gate=gate, path=_move(file.parent, run.path / "exports" / export.name))
+    write_json(artifact.folder / MANIFEST, {**artifact.manifest, "gate": gate})
+    return Shipment(export=export, gate=gate, path=_move(artifact.folder, run.path / "exports" / export.name))
 
 
 def _nearest(run, export, work):
     """The smallest kind of file above the one that failed that would pass the same gate, measured."""
     shipped_as = {(other.kind, other.quantization): other.name for other in map(load, names())}
-    kinds = KINDS[KINDS.index(export.quantization) + 1 :]
+    kinds = [kind for kind in QUANTIZATIONS[QUANTIZATIONS.index(export.quantization) + 1 :] if (export.kind, kind) in shipped_as]
     milder = [dataclasses.replace(export, name=shipped_as[export.kind, kind], quantization=kind) for kind in kinds]
     with tempfile.TemporaryDirectory(dir=work) as folder:
-        files = _convert(run, milder, pathlib.Path(folder)) if milder else []
-        for other, file in zip(milder, files, strict=True):
-            if not isinstance(file, ConversionError) and run.gate(other, file)["answer"] == PASS:
+        for other, made in zip(milder, _convert(run, milder, pathlib.Path(folder)), strict=True):
+            if not isinstance(made, InputError) and made.gate()["answer"] == PASS:
                 return f"the nearest that passes is {other.name}"
     return "no other kind passes either" if milder else "nothing is nearer to the Keras model"
 
@@ -201,22 +240,6 @@ def _too_few(run, export, gate):
         f"{export.name} cannot be judged: {gate['clips']} validation clips and {gate['windows']} windows of {gate['videos']} videos are "
         f"too few{lack}: {explain(gate)}; prepare more of them, or take the file as it is with --accept-untested."
     )
-
-
-def _describe(run, export, gate, file):
-    """Content of artifact.json."""
-    return {
-        "format": FORMAT,
-        "name": export.name,
-        "model": MODEL,
-        "files": {MODEL: {"sha256": sha256(file), "bytes": file.stat().st_size}},
-        "signature": SIGNATURE,
-        **run.describe(),
-        "parent": {"run": run.path.resolve().name, "model_sha256": sha256(run.path / "model.keras"), "data_sha256": run.shards.sha256},
-        "gate": gate,
-        "quantization": export.quantization,
-        "egokeras": egokeras.__version__,
-    }
 
 
 def _move(folder, target):

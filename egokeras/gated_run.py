@@ -10,12 +10,9 @@ import os
 import numpy as np
 
 import egokeras
-from egokeras.compress.tflite import SIGNATURE
 from egokeras.data.cropped import cropped
 from egokeras.data.joined import folders
-from egokeras.device.anticipation import Anticipator
-from egokeras.device.artifact import Artifact
-from egokeras.device.manifest import CLIP, INPUT, LABELS, STEP
+from egokeras.device.manifest import INPUT
 from egokeras.errors import InputError
 from egokeras.files import read_json
 from egokeras.gate import Limits, judge
@@ -29,7 +26,7 @@ BATCH = 4  # clips in memory at once
 
 
 def open_run(path, shards=None):
-    """The `ClipRun` or `StepRun` in a run folder.
+    """The `Run` in a run folder.
 
     Args:
         path: the folder.
@@ -47,7 +44,7 @@ def open_run(path, shards=None):
     if INPUT in model.input and shards.channels != "RGB":
         found = f"{path} reads {shards.channels} in the place of RGB pictures, which no artifact takes"
         raise InputError(f"{found}; prepare it as an input of its own, with --flow-stack.")
-    return (StepRun if anticipates else ClipRun)(path, recipe, shards, model)
+    return (StepRun if anticipates else Run)(path, recipe, shards, model)
 
 
 def _own_shards(data, path):
@@ -57,7 +54,7 @@ def _own_shards(data, path):
     return data.open()
 
 
-class ClipRun:
+class Run:
     """A run whose model takes clips.
 
     Attributes:
@@ -69,7 +66,7 @@ class ClipRun:
         counts: `clips` and `windows` that judge, and the number of their `videos`.
     """
 
-    kind, most = CLIP, GATE_CLIPS
+    anticipates, most = False, GATE_CLIPS
 
     def __init__(self, path, recipe, shards, model):
         self.path, self.shards, self.model = path, shards, model
@@ -111,89 +108,30 @@ class ClipRun:
                 parts[name].append(np.asarray(outputs[head])[part])
         return {name: np.concatenate(found) for name, found in parts.items()}
 
-    def gate(self, export, file):
-        """What the gate measures on a TFLite file, with `counts`."""
+    def gate(self, export, answers):
+        """What the gate measures on an artifact, with `counts`.
+
+        Args:
+            export: the `egokeras.export.Export`.
+            answers: function of the inputs of one clip, by name, to logits by head.
+        """
         limits = Limits(lost_points=export.max_lost_points, agreement=export.min_agreement)
-        run = self._runner(file)
 
         def predict(inputs):
-            outputs = [run({name: clips[number] for name, clips in inputs.items()}) for number in range(len(next(iter(inputs.values()))))]
+            outputs = [
+                answers({name: clips[number] for name, clips in inputs.items()}) for number in range(len(next(iter(inputs.values()))))
+            ]
             return {head: np.stack([output[head] for output in outputs]) for head in self.classes}
 
         exact = export.quantization == "float32"
         return {**self.counts, **judge(self._logits, self._answers(predict, export.name), self._labels, self._videos, limits, exact=exact)}
 
-    def _runner(self, file):
-        """Function of the inputs of one clip to logits by head, from the TFLite file."""
-        artifact = Artifact(
-            folder=file.parent, model=file, threads=os.cpu_count() or 1, manifest=self.describe() | {"signature": SIGNATURE}
-        )
-        return artifact.predict
 
-    def source(self, folder):
-        """The saved model to convert, and the names of its outputs; what must be made for it goes into `folder`."""
-        return self.path / "model.keras", list(self.classes)
+class StepRun(Run):
+    """A run whose model anticipates; every anticipation time is judged as a head of its own."""
 
-    def describe(self):
-        """What artifact.json says about inputs and outputs."""
-        inputs = {name: self._pictures(name) for name in self.model.input}
-        index = self.shards.indexes[next(iter(inputs))]
-        return {
-            "inputs": inputs,
-            "outputs": self.classes,
-            "sampling": {**index["sampling"], "clip_seconds": index["clip_seconds"]},
-        }
-
-    def _pictures(self, name):
-        """One input of clips, with how its pictures were made of frames."""
-        index, shape = self.shards.indexes[name], self.shards.modalities[name]
-        made = {key: index[key] for key in ("flow", "difference", "traced") if key in index}
-        stored = getattr(self.shards, "stored", self.shards).modalities[name]
-        cut = {"cut_from": list(stored[1:3])} if stored[1:3] != shape[1:3] else {}
-        return {"shape": [1, *shape], "dtype": "uint8", "channels": index["channels"], "resize": index["resize"], **cut, **made}
-
-
-class StepRun(ClipRun):
-    """A run whose model anticipates; it is exported as the step of a stream."""
-
-    kind, most = STEP, GATE_WINDOWS
-
-    def __init__(self, path, recipe, shards, model):
-        from egokeras.models.anticipation_step import step_model
-
-        self.step = step_model(model)
-        super().__init__(path, recipe, shards, model)
+    anticipates, most = True, GATE_WINDOWS
 
     def _judged(self):
         times = enumerate(ANTICIPATION)
         return [(f"{head} {time:g} s", head, np.s_[:, row]) for row, time in times for head in self.classes]
-
-    def _runner(self, file):
-        artifact = Artifact(
-            folder=file.parent, model=file, threads=os.cpu_count() or 1, manifest=self.describe() | {"signature": SIGNATURE}
-        )
-        return Anticipator(artifact).window
-
-    def source(self, folder):
-        file = folder / "step.keras"
-        if not file.exists():
-            self.step.save(file)
-        return file, [*self.classes, *self._state()]
-
-    def _state(self):
-        return [name for name in self.step.input if name in self.step.output]
-
-    def describe(self):
-        tensors = {name: {"shape": [1, *tensor.shape[1:]], "dtype": tensor.dtype} for name, tensor in self.step.input.items()}
-        sets = getattr(self.shards, "sets", None) or {self.shards.modality: self.shards}
-        observed = {name: {**tensors[name], "observed": sets[name].index["observations"]} for name in self.model.input}
-        spaces = ("verb", "noun") if LABELS in observed else ()
-        about = next(iter(observed.values()))["observed"]
-        return {
-            "kind": STEP,
-            "inputs": observed,
-            "state": {name: tensors[name] for name in self._state()},
-            "outputs": self.classes,
-            "anticipation": {"step": about["step"], "steps": about["steps"], "times": list(ANTICIPATION)},
-            **({"vocabulary": {space: list(self.shards.classes[space]) for space in spaces}} if spaces else {}),
-        }

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 
-from egokeras import cli, export, gated_run
+from egokeras import artifact_kinds, cli, export, gated_run
 from egokeras.compress.tflite import ConversionError
 from egokeras.data.selection import split_rows
 from egokeras.data.shards import Shards, ShardWriter, table_dtype
@@ -93,7 +93,7 @@ def shipments(run_dir):
 def quick(shipments, run_dir, monkeypatch, tmp_path):
     """A copy of the run without exports, where "converting" copies the files made above: for all that is not conversion."""
 
-    def convert(model, outputs, conversions):
+    def convert(conversions):
         for conversion in conversions:
             made = shipments[0 if conversion.kind == "float32" else 1].path / "model.tflite"
             shutil.copy(made, conversion.file)
@@ -125,7 +125,8 @@ def test_the_artifact_explains_itself(shipments, run_dir, data):
     assert about["sampling"] == {"rule": "uniform", "frames": 4, "clip_seconds": 1.0} and about["outputs"] == CLASSES
     parent = {"run": "squares", "model_sha256": sha256(run_dir / "model.keras"), "data_sha256": sha256(data.path / "index.json")}
     assert about["parent"] == parent and about["gate"] == shipments[1].gate and about["quantization"] == "int8" and about["name"] == "small"
-    runner = Interpreter(str(small / about["model"])).get_signature_runner(about["signature"])
+    assert about["parts"] == [{"file": "model.tflite", "signature": "serving_default", "quantization": "int8"}]
+    runner = Interpreter(str(small / "model.tflite")).get_signature_runner("serving_default")
     rows = data.rows("validation")[:20]
     found = [runner(rgb=clip[None]) for clip in data.read(rows)]
     for head in about["outputs"]:
@@ -167,7 +168,7 @@ def test_held_out_clips_never_calibrate(quick, data, monkeypatch):
     write_json(quick / "recipe.json", {"data": {"shards": str(data.path), "hold_out": 0.25}})
     trained, held_out = split_rows(data, hold_out=0.25)
     seen = []
-    monkeypatch.setattr(export, "write_calibration", lambda shards, rows, *rest, **settings: seen.append(rows))
+    monkeypatch.setattr(artifact_kinds, "write_calibration", lambda shards, rows, *rest, **settings: seen.append(rows))
     (shipment,) = ship_all([Export(name="int8", quantization="int8")], quick)
     assert shipment.gate["clips"] == len(held_out) > 0
     np.testing.assert_array_equal(seen[0], trained)
@@ -208,7 +209,7 @@ def test_interrupted_work_leaves_nothing(quick, monkeypatch):
 
 
 def test_large_splits_are_judged_on_a_part(quick, monkeypatch):
-    monkeypatch.setattr(gated_run.ClipRun, "most", 50)
+    monkeypatch.setattr(gated_run.Run, "most", 50)
     (shipment,) = ship_all([Export(name="plain")], quick)
     assert (shipment.gate["clips"], shipment.gate["windows"]) == (50, 50)
 

@@ -48,10 +48,10 @@ def run_dir(write_clips, tmp_path_factory):
     return run
 
 
-def convert_here(model, outputs, conversions):
+def convert_here(conversions):
     """As `tflite.convert`, without another process."""
     job = pathlib.Path(conversions[0].file).with_suffix(".json")
-    write_json(job, {"model": str(model), "outputs": outputs, "conversions": [dataclasses.asdict(each) for each in conversions]})
+    write_json(job, [dataclasses.asdict(each) for each in conversions])
     tflite.main(job)
     return [None] * len(conversions)
 

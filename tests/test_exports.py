@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from egokeras.data.shards import ShardWriter, table_dtype
+from egokeras.device.artifact import Artifact
+from egokeras.device.frame_stream import FrameStream
 from egokeras.errors import InputError
 from egokeras.export import load, names, ship_all
 from egokeras.files import write_json
@@ -47,21 +49,21 @@ def test_every_export_is_found_and_is_data_alone(root):
 
 
 def test_every_export_makes_a_file_that_runs(root, run_dir):
-    from ai_edge_litert.interpreter import Interpreter
-
-    exports = [export for file in sorted(root.glob("exports/**/*.py")) if (export := load(file)).kind == "clip"]
+    exports = [export for file in sorted(root.glob("exports/**/*.py")) if (export := load(file)).kind in ("clip", "stream")]
     shrunk = [dataclasses.replace(export, calibration_clips=3, max_lost_points=100.0, min_agreement=0.0) for export in exports]
-    shipments = ship_all(shrunk, run_dir)
-    clip = np.zeros((1, 5, 16, 16, 3), np.uint8)
+    shipments, found = ship_all(shrunk, run_dir), {}
+    clip = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
     for shipment in shipments:
         assert shipment.gate["answer"] == "pass", shipment.reason
-        runner = Interpreter(str(shipment.path / "model.tflite")).get_signature_runner("serving_default")
-        assert np.isfinite(runner(rgb=clip)["action"]).all()
+        artifact = Artifact.open(shipment.path)
+        answers = FrameStream(artifact).clip if artifact.kind == "stream" else artifact.predict
+        found[shipment.export.name] = answers(clip)["action"]
+    assert len(found) == len(exports) and all(np.isfinite(logits).all() for logits in found.values())
+    np.testing.assert_allclose(found["stream_float32"], found["float32"], atol=1e-5)
+    np.testing.assert_allclose(found["stream"], found["mixed"], atol=1e-5)
 
 
 def test_the_step_of_a_stream_is_refused_for_a_model_of_clips(run_dir):
-    with pytest.raises(
-        InputError, match=r"of the kind 'clip', export 'anticipation_step' of 'anticipation_step'; give one of dynamic_range, "
-    ):
+    with pytest.raises(InputError, match=r"becomes clip or stream, export 'anticipation_step' makes 'anticipation_step'; give one of "):
         ship_all([load("anticipation_step")], run_dir)
     assert not (run_dir / "exports" / "anticipation_step").exists()

@@ -1,6 +1,8 @@
 """A model that anticipates through the whole road to a step on the device: judged window by window, shipped with its state."""
 
+import dataclasses
 import json
+import pathlib
 import shutil
 import zlib
 
@@ -68,11 +70,12 @@ def run_dir(tmp_path_factory):
     return run
 
 
-def convert_here(model, outputs, conversions):
+def convert_here(conversions):
     """As `tflite.convert`, without another process."""
-    made = [{"kind": conversion.kind, "file": conversion.file} for conversion in conversions]
-    write_json(model.with_suffix(".json"), {"model": str(model), "outputs": outputs, "conversions": made})
-    tflite.main(model.with_suffix(".json"))
+    job = pathlib.Path(conversions[0].file).with_suffix(".json")
+    write_json(job, [dataclasses.asdict(conversion) for conversion in conversions])
+    tflite.main(job)
+    job.unlink()
     return [None] * len(conversions)
 
 
@@ -138,7 +141,7 @@ def test_the_artifact_gives_what_the_run_gives(shipments, run):
 def copied(shipments, monkeypatch):
     """Nothing is converted: every file is the float32 one."""
 
-    def copies(model, outputs, conversions):
+    def copies(conversions):
         for conversion in conversions:
             shutil.copy(shipments[0].path / "model.tflite", conversion.file)
         return [None] * len(conversions)
@@ -165,19 +168,17 @@ def test_a_step_of_another_model_is_refused_and_leaves_nothing(run_dir, run, cop
 def test_the_nearest_that_passes_is_named_as_it_is_shipped(run_dir, run, quick, monkeypatch):
     found = {"clips": 300, "windows": 0, "videos": 30}
     monkeypatch.setattr(export, "explain", lambda gate: "it is bad")
-    monkeypatch.setattr(run, "gate", lambda kind, file: {**found, "answer": "pass" if kind.quantization == "float16" else "fail"})
+    monkeypatch.setattr(run, "gate", lambda kind, answers: {**found, "answer": "pass" if kind.quantization == "float16" else "fail"})
     with pytest.raises(InputError, match="mine fails its gate: it is bad; the nearest that passes is anticipation_step_float16"):
         ship(Export(name="mine", kind="anticipation_step", quantization="dynamic_range"), run_dir)
 
 
 def test_an_export_for_clips_is_refused(run_dir, quick):
-    with pytest.raises(
-        InputError, match=r"run is of the kind 'anticipation_step', export 'int8' of 'clip'; give one of anticipation_step, "
-    ):
+    with pytest.raises(InputError, match=r"run becomes anticipation_step, export 'int8' makes 'clip'; give one of anticipation_step, "):
         ship(load("int8"), run_dir)
     with pytest.raises(InputError, match="kind 'anticipation_step' with quantization 'int8' is not made"):
         Export(name="x", kind="anticipation_step", quantization="int8")
-    with pytest.raises(InputError, match="kind 'step'"):
+    with pytest.raises(InputError, match="kind 'step' is unknown; it is one of clip, stream, anticipation_step"):
         Export(name="x", kind="step")
 
 

@@ -277,7 +277,8 @@ def artifact(folder, **changes):
     model = folder / "model.tflite"
     model.write_bytes(b"weights")
     about = {
-        "format": 1, "name": "int8", "model": "model.tflite", "signature": "serving_default", "quantization": "int8",
+        "format": 2, "name": "int8", "quantization": "int8",
+        "parts": [{"file": "model.tflite", "signature": "serving_default", "quantization": "int8"}],
         "files": {"model.tflite": {"sha256": sha256(model), "bytes": 7}},
         "inputs": {"rgb": {"shape": [1, 2, 8, 8, 3], "dtype": "uint8", "channels": "RGB", "resize": "squash"}},
         "outputs": {"action": ["x", "y"]}, "sampling": {"rule": "uniform", "frames": 2, "clip_seconds": 1.0},
@@ -291,7 +292,8 @@ def test_an_artifact_is_one_folder(tmp_path, name):
     (tmp_path / "secret").write_bytes(b"weights")
     folder = artifact(tmp_path / "artifact")
     (folder / "link").symlink_to(tmp_path / "secret")
-    artifact(folder, model=name, files={name: {"sha256": sha256(tmp_path / "secret"), "bytes": 7}})
+    part = {"file": name, "signature": "serving_default", "quantization": "int8"}
+    artifact(folder, parts=[part], files={name: {"sha256": sha256(tmp_path / "secret"), "bytes": 7}})
     with pytest.raises(InputError, match=r"outside the artifact's folder|which no artifact can have"):
         Artifact.open(folder)
 

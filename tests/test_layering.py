@@ -12,7 +12,7 @@ ROWS = [
     ["commands"],
     ["experiments"],
     ["evaluate", "export", "report", "sheet", "train", "visualize"],
-    ["exit_ensemble", "gated_run"],
+    ["artifact_kinds", "exit_ensemble", "gated_run"],
     ["submission", "gate", "inference", "plots", "staged"],
     ["anticipation_scores", "comparison", "markov", "wise"],
     ["resumption", "students"],

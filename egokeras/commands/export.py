@@ -11,7 +11,7 @@ TENSORFLOW = True
 def add_arguments(parser):
     parser.add_argument("run_dir", metavar="RUN", help="a run folder with model.keras")
     parser.add_argument(
-        "exports", metavar="EXPORT", nargs="+", help="float32, float16, dynamic_range or int8; to anticipate, anticipation_step; or a path"
+        "exports", metavar="EXPORT", nargs="+", help="names that `egokeras list` gives (int8, stream, anticipation_step ...), or paths"
     )
     parser.add_argument("--accept-untested", action="store_true", help="keep a file that the clips are too few to judge")
     parser.add_argument(
@@ -63,8 +63,8 @@ def lines(shipment):
     lost, agreement = gate["limits"]["lost_points"], gate["limits"]["agreement"]
     yield f"  limits: {lost:g} points lost, {agreement:g}% agreement; logits differ by up to {gate['max_difference']:.2g}"
     if shipment.path is not None:
-        model = pathlib.Path(shipment.path, "model.tflite")
-        yield f"  {model}, {model.stat().st_size / 1e6:.2f} MB"
+        for file in sorted(pathlib.Path(shipment.path).glob("*.tflite")):
+            yield f"  {file}, {file.stat().st_size / 1e6:.2f} MB"
 
 
 def _points(value):

@@ -35,12 +35,13 @@ def add_arguments(parser):
 def run(args):
     _check(args)
     from egokeras.device.artifact import Artifact
-    from egokeras.device.manifest import CLIP
+    from egokeras.device.frame_stream import SteppedStream
+    from egokeras.device.manifest import CLIP, STREAM
     from egokeras.device.stream import Stream
 
     artifact = Artifact.open(args.artifact, threads=args.threads)
-    artifact.expect(CLIP)
-    stream = Stream(artifact, args.stride)
+    artifact.expect(CLIP, STREAM)
+    stream = (SteppedStream if artifact.kind == STREAM else Stream)(artifact, args.stride)
     with contextlib.ExitStack() as stack:
         if args.camera is None:
             frames, rate = stack.enter_context(_video(args.video))

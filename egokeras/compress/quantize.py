@@ -26,7 +26,7 @@ def pick(labels, count, seed):
     return np.sort(shuffled[np.argsort(turn[shuffled], kind="stable")][:count])
 
 
-def write_calibration(shards, rows, labels, files, *, count, seed):
+def write_calibration(shards, rows, labels, files, *, count, seed, apart=False):
     """Write clips of `rows`, balanced over their `labels`, as a `.npy` of (clips, time, height, width, channels) uint8 for each input.
 
     Args:
@@ -35,13 +35,15 @@ def write_calibration(shards, rows, labels, files, *, count, seed):
         labels: their class ids, (clips,).
         files: modality to the path of its file; those of one set show the same clips.
         count, seed: see `pick`.
+        apart: write (frames, height, width, channels) instead, one clip's frames after another's.
     """
     rows = rows[pick(labels, count, seed)]
     with contextlib.ExitStack() as stack:
         # not memory maps: on a full disk those would end the process
         opened = {name: stack.enter_context(open(path, "wb")) for name, path in files.items()}
         for name, file in opened.items():
-            shape = (len(rows), *shards.modalities[name])
+            time, *picture = shards.modalities[name]
+            shape = (len(rows) * time, *picture) if apart else (len(rows), time, *picture)
             header = {"descr": np.lib.format.dtype_to_descr(np.dtype("uint8")), "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, len(rows), CHUNK):
@@ -51,20 +53,21 @@ def write_calibration(shards, rows, labels, files, *, count, seed):
 
 
 def representative(files):
-    """The generator function that the converter calls: clips as float32 0..255, one a batch, by input.
+    """The generator function that the converter calls: examples as float32, one a batch, by input.
 
-    A black and a white pixel are put into the first clip, so that an input's range is 0..255 and a uint8 pixel is its own code.
+    A black and a white pixel are put into the first example, so that an input's range is 0..255 and a uint8 pixel is its own code.
 
     Args:
-        files: input to the `.npy` that `write_calibration` wrote.
+        files: input to a `.npy` of its examples: uint8 pixels that `write_calibration` wrote, or float32 from inside a network.
     """
 
-    def clips():
+    def examples():
         stored = {name: np.load(path, mmap_mode="r", allow_pickle=False) for name, path in files.items()}
         for number in range(len(next(iter(stored.values())))):
-            batch = {name: clips[number][None].astype(np.float32) for name, clips in stored.items()}
-            for values in batch.values() if number == 0 else ():
-                values.flat[:2] = 0, 255
+            batch = {name: values[number][None].astype(np.float32) for name, values in stored.items()}
+            for name in batch if number == 0 else ():
+                if stored[name].dtype == np.uint8:
+                    batch[name].flat[:2] = 0, 255
             yield batch
 
-    return clips
+    return examples

@@ -5,6 +5,8 @@ what it leaves undone is tried again alone, and only what fails alone has failed
 """
 
 import dataclasses
+import functools
+import hashlib
 import os
 import pathlib
 import signal
@@ -12,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+
+import numpy as np
 
 import egokeras
 from egokeras.errors import InputError
@@ -32,43 +36,45 @@ class Conversion:
     """One TFLite file to make.
 
     Attributes:
+        model: path of the saved Keras model.
+        outputs: names of the outputs that the file shall have.
         kind: one of `KINDS`.
         file: where it is written.
-        calibration: input to the `.npy` of its uint8 clips (clips, time, height, width, channels), the same ones for all; int8 needs it.
+        calibration: input to the `.npy` of what it shall be calibrated on, (examples, ...) without an axis for the batch; int8 needs it.
     """
 
+    model: str
+    outputs: tuple[str, ...]
     kind: str
     file: str
     calibration: Mapping[str, str] | None = None
 
 
-def convert(model, outputs, conversions, seconds=SECONDS):
-    """Convert a saved model.
+def convert(conversions, seconds=SECONDS):
+    """Make TFLite files of saved models.
 
     Args:
-        model: path of `model.keras`.
-        outputs: names of the outputs that the files shall have.
         conversions: `Conversion`s with different files.
         seconds: time for each of them.
 
     Returns:
         For each conversion None (the file is there) or its `ConversionError`.
     """
-    reason = _child(model, outputs, conversions, seconds)
+    reason = _child(conversions, seconds)
     results = []
     for conversion in conversions:
         if not pathlib.Path(conversion.file).exists() and len(conversions) > 1:
-            reason = _child(model, outputs, [conversion], seconds)
+            reason = _child([conversion], seconds)
         done = pathlib.Path(conversion.file).exists()
-        results.append(None if done else ConversionError(f"{model} could not be converted to {conversion.kind}: {reason}"))
+        results.append(None if done else ConversionError(f"{conversion.model} could not be converted to {conversion.kind}: {reason}"))
     return results
 
 
-def _child(model, outputs, conversions, seconds):
+def _child(conversions, seconds):
     """Run one child over `conversions`; returns how it ended with the last lines of its log."""
     job = pathlib.Path(conversions[0].file).with_suffix(".job.json")
     log = job.with_suffix(".log")
-    write_json(job, {"model": str(model), "outputs": list(outputs), "conversions": [dataclasses.asdict(item) for item in conversions]})
+    write_json(job, [dataclasses.asdict(item) for item in conversions])
     path = [str(pathlib.Path(egokeras.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     try:
@@ -86,18 +92,18 @@ def _child(model, outputs, conversions, seconds):
 
 
 def main(job):
-    """The child: load the model and make the files of a job."""
-    job = read_json(job)
-    model = egokeras.load_model(job["model"])
+    """The child: load the models and make the files of a job."""
+    load = functools.cache(egokeras.load_model)
     with tempfile.TemporaryDirectory() as folder:
-        for conversion in job["conversions"]:
-            content = _convert(_saved_model(model, job["outputs"], conversion["kind"], folder), Conversion(**conversion))
+        for fields in read_json(job):
+            conversion = Conversion(**{**fields, "outputs": tuple(fields["outputs"])})
+            content = _convert(_saved_model(load, conversion, folder), conversion)
             check_builtin(content)
-            with atomic(conversion["file"]) as file:
+            with atomic(conversion.file) as file:
                 file.write(content)
 
 
-def _saved_model(model, outputs, kind, folder):
+def _saved_model(load, conversion, folder):
     """Write the inference twin with its one signature, unless `folder` has it; ExportArchive is the road that keeps the weights.
 
     For int8 the pixels are float32 in the graph, and the converter makes the input uint8: a cast inside would end the quantized part.
@@ -107,15 +113,16 @@ def _saved_model(model, outputs, kind, folder):
 
     from egokeras.compress.twin import inference_twin
 
-    pixels = "float32" if kind == "int8" else "uint8"
-    path = pathlib.Path(folder, pixels)
-    if not path.exists():
-        twin = inference_twin(model, outputs, pixels=pixels)
-        inputs = {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in twin.inputs}
-        archive = keras.export.ExportArchive()
-        archive.track(twin)
-        archive.add_endpoint(SIGNATURE, lambda inputs: twin(inputs, training=False), input_signature=[inputs])
-        archive.write_out(path, verbose=False)
+    pixels = "float32" if conversion.kind == "int8" else "uint8"
+    path = pathlib.Path(folder, hashlib.sha256(repr((conversion.model, conversion.outputs, pixels)).encode()).hexdigest())
+    if path.exists():
+        return path
+    twin = inference_twin(load(conversion.model), conversion.outputs, pixels=pixels)
+    inputs = {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in twin.inputs}
+    archive = keras.export.ExportArchive()
+    archive.track(twin)
+    archive.add_endpoint(SIGNATURE, lambda inputs: twin(inputs, training=False), input_signature=[inputs])
+    archive.write_out(path, verbose=False)
     return path
 
 
@@ -133,10 +140,11 @@ def _convert(saved_model, conversion):
         converter.target_spec.supported_types = [tf.float16]
     if conversion.kind == "int8":
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.uint8
         converter.representative_dataset = representative(conversion.calibration)
+        pixels = [np.load(path, mmap_mode="r", allow_pickle=False).dtype == np.uint8 for path in conversion.calibration.values()]
+        converter.inference_input_type = tf.uint8 if all(pixels) else tf.float32
     content = converter.convert()
-    if conversion.kind == "int8":
+    if converter.inference_input_type == tf.uint8:
         _check_input(content)
     return content
 

@@ -4,30 +4,15 @@ Needs numpy and ai-edge-litert. All that is known of a stream is in its `State`,
 `Anticipator` serves any number of streams (from one thread at a time), and an old state may be gone back to.
 """
 
-import dataclasses
-from collections.abc import Mapping
-
 import numpy as np
 
 from egokeras.device.artifact import Artifact
 from egokeras.device.manifest import LABELS, STEP
+from egokeras.device.state import State, check_state, new_state
 from egokeras.errors import InputError
 
 HUNDREDTHS, MICROSECONDS = 100, 1_000_000
 OLDEST = 32767  # hundredths of a second at which ages stop in the training data
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class State:
-    """What a stream remembers.
-
-    Attributes:
-        tensors: name to array, as the artifact's `state` describes them.
-        started: whether an observation has come.
-    """
-
-    tensors: Mapping[str, np.ndarray]
-    started: bool = False
 
 
 class Anticipator:
@@ -48,8 +33,7 @@ class Anticipator:
         about = artifact.manifest["anticipation"]
         self.seconds, self.times, self._steps = float(about["step"]), tuple(about["times"]), about["steps"]
         self._inputs = {name: (tuple(entry["shape"]), entry["dtype"]) for name, entry in artifact.manifest["inputs"].items()}
-        self._state = {name: entry["shape"] for name, entry in artifact.manifest["state"].items()}
-        self._runner = artifact.interpreter().get_signature_runner(artifact.manifest["signature"])
+        self._parts = artifact.parts
 
     @classmethod
     def open(cls, path, threads=1):
@@ -58,8 +42,7 @@ class Anticipator:
 
     def open_stream(self):
         """The `State` of a stream before its first observation."""
-        state = self.artifact.manifest["state"]
-        return State(tensors={name: np.zeros(entry["shape"], entry["dtype"]) for name, entry in state.items()})
+        return new_state(self.artifact)
 
     def step(self, observation, state):
         """The predictions `seconds` after the last step.
@@ -79,14 +62,13 @@ class Anticipator:
             InputError: a modality is missing or unknown, has another shape, or is not finite.
         """
         inputs, tensors = self._check(observation), state.tensors
-        if {name: list(value.shape) for name, value in tensors.items()} != self._state:
-            raise InputError(f"this state is not one of {self.artifact.folder}; give what open_stream or the last step of it gave.")
-        if not state.started:
+        check_state(self.artifact, state)
+        if not state.seen:
             quiet = {name: np.zeros_like(value) if name == LABELS else value for name, value in inputs.items()}
             for _ in range(self._steps - 1):
                 _, tensors = self._run(quiet, tensors)
         logits, tensors = self._run(inputs, tensors)
-        return logits, State(tensors=tensors, started=True)
+        return logits, State(tensors=tensors, seen=state.seen + 1)
 
     def window(self, observations):
         """What the trained model predicts for a window of its data, step by step from a zero state.
@@ -115,21 +97,21 @@ class Anticipator:
         return [(time, self.artifact.top(row, k)) for time, row in zip(self.times, rows, strict=True)]
 
     def _run(self, inputs, tensors):
-        outputs = self._runner(**inputs, **tensors)
+        outputs = self._parts.run({**inputs, **tensors})
         return {head: outputs[head][0] for head in self.artifact.classes}, {name: outputs[name] for name in tensors}
 
     def _check(self, observation):
         """The file's inputs for an observation."""
         observation = {LABELS: (), **observation} if LABELS in self._inputs else observation
         if set(observation) != set(self._inputs):
-            raise InputError(f"{self.artifact.model} takes {', '.join(self._inputs)}, this observation has {', '.join(observation)}.")
+            raise InputError(f"{self.artifact.folder} takes {', '.join(self._inputs)}, this observation has {', '.join(observation)}.")
         return {name: self._labels(value) if name == LABELS else self._features(name, value) for name, value in observation.items()}
 
     def _features(self, name, value):
         shape, dtype = self._inputs[name]
         value = np.asarray(value, dtype)
         if value.shape != shape[1:]:
-            raise InputError(f"{self.artifact.model} takes {name} of the shape {shape[1:]}, this observation is {value.shape}.")
+            raise InputError(f"{self.artifact.folder} takes {name} of the shape {shape[1:]}, this observation is {value.shape}.")
         if not np.isfinite(value).all():
             raise InputError(f"{name}: the observation is not finite; leave it out and give the last one again.")
         return value[None]

@@ -1,6 +1,6 @@
-"""Open and run an exported artifact: a folder of one TFLite file and the JSON that explains it.
+"""Open and run an exported artifact: a folder of one or several TFLite files and the JSON that explains them.
 
-Needs numpy and ai-edge-litert. The file's checksum is verified before the interpreter sees it, because a damaged TFLite file does
+Needs numpy and ai-edge-litert. A file's checksum is verified before the interpreter sees it, because a damaged TFLite file does
 not raise but ends the process.
 """
 
@@ -12,7 +12,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from egokeras.device.manifest import CLIP, INPUT, MANIFEST, check_manifest, logits, tensors
+from egokeras.device.manifest import CLIP, INPUT, MANIFEST, STEP, STREAM, check_manifest
+from egokeras.device.parts import Parts
 from egokeras.errors import InputError
 from egokeras.files import read_json, sha256
 
@@ -26,19 +27,17 @@ class Artifact:
 
     Attributes:
         folder: where its files lie.
-        model: the TFLite file.
-        threads: of the interpreter that `predict` uses.
+        threads: of each interpreter.
         manifest: content of artifact.json, checked.
     """
 
     folder: pathlib.Path
-    model: pathlib.Path
     threads: int
     manifest: dict
 
     @classmethod
     def open(cls, path, verify=True, threads=1):
-        """Open an artifact by its folder, its artifact.json or its TFLite file.
+        """Open an artifact by its folder, its artifact.json or a TFLite file of it.
 
         Args:
             verify: compute the SHA-256 of every file (milliseconds per MB); without it only presence and size are checked.
@@ -55,33 +54,42 @@ class Artifact:
             raise InputError(f"{path} has no {MANIFEST} beside it; give the folder that `egokeras export` wrote.")
         manifest = read_json(file)
         check_manifest(file, manifest)
-        model = folder / manifest["model"]
-        if path.is_file() and path.name not in (MANIFEST, manifest["model"]):
+        if path.is_file() and path.name not in (MANIFEST, *manifest["files"]):
             raise InputError(f"{path} is not a file that {file} describes; give its folder.")
         for name, entry in manifest["files"].items():
             _check_file(folder, name, entry, verify)
-        return cls(folder=folder, model=model, threads=threads, manifest=manifest)
+        return cls(folder=folder, threads=threads, manifest=manifest)
 
     @property
     def name(self):
         """What the export was called."""
         return self.manifest["name"]
 
-    def expect(self, kind):
-        """Refuse an artifact of another kind than `kind`, `clip` or `anticipation_step`.
+    @property
+    def files(self):
+        """The TFLite files, in the order in which they run."""
+        return [self.folder / part["file"] for part in self.manifest["parts"]]
+
+    @property
+    def kind(self):
+        """`clip`, `stream` or `anticipation_step`."""
+        return self.manifest.get("kind", CLIP)
+
+    def expect(self, *kinds):
+        """Refuse an artifact that is of none of some kinds.
 
         Raises:
             InputError: says what to do with this one.
         """
-        own = self.manifest.get("kind", CLIP)
-        if own == kind:
+        if self.kind in kinds:
             return
-        uses = "frames of a video, for `egokeras predict`" if own == CLIP else "features, for `egokeras.device.anticipation.Anticipator`"
-        raise InputError(f"{self.folder} is of the kind {own!r}, which takes {uses}; give one of the kind {kind!r}.")
+        uses = "features, for `egokeras.device.anticipation.Anticipator`" if self.kind == STEP else "frames, for `egokeras predict`"
+        wanted = " or ".join(map(repr, kinds))
+        raise InputError(f"{self.folder} is of the kind {self.kind!r}, which takes {uses}; give one of the kind {wanted}.")
 
     @property
     def shape(self):
-        """(frames, height, width, 3) of a clip."""
+        """(frames, height, width, 3) of a clip, or (height, width, 3) of the frame that a stream takes."""
         return tuple(self._frames["shape"][1:])
 
     @property
@@ -92,12 +100,12 @@ class Artifact:
     @property
     def stored(self):
         """(height, width) that frames are resized to, of which the middle is the clip's."""
-        return tuple(self._frames.get("cut_from", self.shape[1:3]))
+        return tuple(self._frames.get("cut_from", self.shape[-3:-1]))
 
     @property
     def _frames(self):
         """The description of the one input, of an artifact that takes frames as they come."""
-        self.expect(CLIP)
+        self.expect(CLIP, STREAM)
         inputs = self.manifest["inputs"]
         if set(inputs) != {INPUT}:
             raise InputError(
@@ -115,42 +123,14 @@ class Artifact:
         """Head to class names, in the order of its logits."""
         return self.manifest["outputs"]
 
-    def interpreter(self, threads=None):
-        """A new interpreter of the TFLite file, which must agree with artifact.json.
+    @functools.cached_property
+    def parts(self):
+        """The `Parts`, which run the files.
 
         Raises:
-            InputError: it cannot be loaded, or has other inputs or outputs.
+            InputError: a file cannot be loaded, or does not agree with artifact.json.
         """
-        from ai_edge_litert.interpreter import Interpreter
-
-        try:
-            interpreter = Interpreter(str(self.model), num_threads=threads or self.threads)
-        except (ValueError, RuntimeError) as error:
-            raise InputError(f"{self.model} cannot be loaded ({error}); export it again.") from None
-        self._check_signature(interpreter)
-        return interpreter
-
-    def _check_signature(self, interpreter):
-        key = self.manifest["signature"]
-        if key not in interpreter.get_signature_list():
-            raise InputError(f"{self.model} has no signature {key!r} that {MANIFEST} names; export it again.")
-        runner = interpreter.get_signature_runner(key)
-        found, given = (_details(details) for details in (runner.get_input_details(), runner.get_output_details()))
-        if found != tensors(self.manifest):
-            raise InputError(f"{self.model} takes {found}, {MANIFEST} says {tensors(self.manifest)}; export it again.")
-        for head, shape in logits(self.manifest).items():
-            size = given[head][0][-1] if head in given else 0
-            if size != shape[-1]:
-                raise InputError(f"{self.model} has {size} outputs for {head!r}, {MANIFEST} names {shape[-1]} classes; export it again.")
-        declared = {name: tensors(self.manifest)[name] for name in self.manifest.get("state", ())}
-        declared |= {head: (shape, "float32") for head, shape in logits(self.manifest).items()}
-        wrong = [name for name, expected in declared.items() if given.get(name) != expected]
-        if wrong:
-            raise InputError(f"{self.model} gives {given}, {MANIFEST} says {wrong[0]!r} {declared[wrong[0]]}; export it again.")
-
-    @functools.cached_property
-    def _runner(self):
-        return self.interpreter().get_signature_runner(self.manifest["signature"])
+        return Parts(self, self.threads)
 
     def predict(self, clip):
         """Logits of one clip.
@@ -164,8 +144,8 @@ class Artifact:
         self.expect(CLIP)
         clips, wanted = clip if isinstance(clip, Mapping) else {INPUT: clip}, self.manifest["inputs"]
         if set(clips) != set(wanted):
-            raise InputError(f"{self.model} takes clips of {', '.join(wanted)}, these are of {', '.join(clips)}.")
-        outputs = self._runner(**{name: self._checked(clips[name], tuple(about["shape"][1:])) for name, about in wanted.items()})
+            raise InputError(f"{self.folder} takes clips of {', '.join(wanted)}, these are of {', '.join(clips)}.")
+        outputs = self.parts.run({name: self._checked(clips[name], tuple(about["shape"][1:])) for name, about in wanted.items()})
         return {head: outputs[head][0] for head in self.classes}
 
     def _checked(self, clip, shape):
@@ -173,7 +153,7 @@ class Artifact:
         clip = np.asarray(clip)
         clip = clip[0] if clip.ndim == 5 and len(clip) == 1 else clip
         if clip.shape != shape or clip.dtype != np.uint8:
-            raise InputError(f"{self.model} takes a clip {shape} uint8, this one is {clip.shape} {clip.dtype}.")
+            raise InputError(f"{self.folder} takes a clip {shape} uint8, this one is {clip.shape} {clip.dtype}.")
         return clip[None]
 
     def top(self, logits, k=1):
@@ -189,10 +169,6 @@ class Artifact:
         best = np.argsort(-joint, axis=None, kind="stable")[:k]
         places = zip(*np.unravel_index(best, joint.shape), strict=True)
         return [(" ".join(self.classes[head][at] for head, at in zip(heads, place, strict=True)), float(joint[place])) for place in places]
-
-
-def _details(details):
-    return {name: ([int(size) for size in item["shape"]], np.dtype(item["dtype"]).name) for name, item in details.items()}
 
 
 def _softmax(logits):

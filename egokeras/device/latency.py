@@ -4,6 +4,8 @@ Every file is measured in a fresh process: the first inference is then a first o
 file takes that process with it instead of ours. One run is the way from input arrays to output arrays, copies included.
 """
 
+import functools
+import importlib
 import importlib.metadata
 import json
 import os
@@ -17,7 +19,7 @@ import time
 import numpy as np
 
 from egokeras.device.artifact import Artifact
-from egokeras.device.manifest import MANIFEST
+from egokeras.device.manifest import MANIFEST, tensors
 from egokeras.errors import InputError
 
 WARMUP = 5
@@ -66,9 +68,9 @@ def measure(path, threads=1, seconds=3.0, warmup=WARMUP):
     Raises:
         InputError: the file is damaged, cannot be run, or crashes the interpreter.
     """
-    name, model = _resolve(path)
+    name, model, size = _resolve(path)
     job = {"kind": "measure", "models": [str(model)], "threads": threads, "seconds": seconds, "warmup": warmup}
-    return {"artifact": name, "path": str(path), "bytes": model.stat().st_size, "threads": threads, **_child(job)}
+    return {"artifact": name, "path": str(path), "bytes": size, "threads": threads, **_child(job)}
 
 
 def compare(paths, threads=1, rounds=30, seconds=ROUND_SECONDS):
@@ -82,21 +84,21 @@ def compare(paths, threads=1, rounds=30, seconds=ROUND_SECONDS):
         the first's), ratio_low and ratio_high (10th and 90th percentile of that).
     """
     files = [_resolve(path) for path in paths]
-    job = {"kind": "compare", "models": [str(model) for _, model in files], "threads": threads, "rounds": rounds, "seconds": seconds}
+    job = {"kind": "compare", "models": [str(model) for _, model, _ in files], "threads": threads, "rounds": rounds, "seconds": seconds}
     results = _child(job)
     common = {"threads": threads, "rounds": rounds}
     return [
-        {"artifact": name, "path": str(path), **common, **result} for (name, _), path, result in zip(files, paths, results, strict=True)
+        {"artifact": name, "path": str(path), **common, **result} for (name, *_), path, result in zip(files, paths, results, strict=True)
     ]
 
 
 def _resolve(path):
-    """(name, TFLite file); an artifact's checksums are verified."""
+    """(name, what to run, bytes of its TFLite files): a bare file, or the folder of an artifact, whose checksums are verified."""
     path = pathlib.Path(path)
     if path.suffix == ".tflite" and path.is_file() and not path.with_name(MANIFEST).exists():
-        return path.stem, path
+        return path.stem, path, path.stat().st_size
     artifact = Artifact.open(path)
-    return artifact.name, artifact.model
+    return artifact.name, artifact.folder, sum(file.stat().st_size for file in artifact.files)
 
 
 def _child(job):
@@ -120,22 +122,19 @@ def _child(job):
 
 
 class Model:
-    """An interpreter with random inputs of its shapes, as a function without arguments.
+    """An artifact or a TFLite file with random inputs of its shapes, as a function without arguments.
 
     Attributes:
-        load_ms: from the file to an interpreter that is ready, milliseconds.
+        load_ms: from the files to interpreters that are ready, milliseconds.
         added_mb: peak of what loading and running have added to the process, MiB.
     """
 
     def __init__(self, path, threads):
-        from ai_edge_litert.interpreter import Interpreter
-
+        importlib.import_module("ai_edge_litert.interpreter")  # neither its time nor its memory is the model's
         self.before = _memory("VmRSS")
         start = time.perf_counter()
-        self.interpreter = Interpreter(str(path), num_threads=threads)
-        self.interpreter.allocate_tensors()
+        self.run = _artifact(path, threads) if os.path.isdir(path) else _bare(path, threads)
         self.load_ms = 1e3 * (time.perf_counter() - start)
-        self.run = self._signature() if self.interpreter.get_signature_list() else self._tensors()
 
     @property
     def added_mb(self):
@@ -148,23 +147,32 @@ class Model:
         self.run()
         return 1e3 * (time.perf_counter() - start)
 
-    def _signature(self):
-        """The first signature."""
-        runner = self.interpreter.get_signature_runner(next(iter(self.interpreter.get_signature_list())))
-        inputs = {name: _input(details) for name, details in runner.get_input_details().items()}
-        return lambda: runner(**inputs)
 
-    def _tensors(self):
-        inputs = [(details["index"], _input(details)) for details in self.interpreter.get_input_details()]
-        outputs = [details["index"] for details in self.interpreter.get_output_details()]
+def _artifact(folder, threads):
+    artifact = Artifact.open(folder, verify=False, threads=threads)
+    inputs = {name: _input({"shape": shape, "dtype": dtype}) for name, (shape, dtype) in tensors(artifact.manifest).items()}
+    return functools.partial(artifact.parts.run, inputs)
 
-        def run():
-            for index, value in inputs:
-                self.interpreter.set_tensor(index, value)
-            self.interpreter.invoke()
-            return [self.interpreter.get_tensor(index) for index in outputs]
 
-        return run
+def _bare(path, threads):
+    """The first signature of a file, or what it has instead."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=threads)
+    interpreter.allocate_tensors()
+    for name in interpreter.get_signature_list():
+        runner = interpreter.get_signature_runner(name)
+        return functools.partial(runner, **{name: _input(details) for name, details in runner.get_input_details().items()})
+    given = [(details["index"], _input(details)) for details in interpreter.get_input_details()]
+    outputs = [details["index"] for details in interpreter.get_output_details()]
+
+    def run():
+        for index, value in given:
+            interpreter.set_tensor(index, value)
+        interpreter.invoke()
+        return [interpreter.get_tensor(index) for index in outputs]
+
+    return run
 
 
 def _input(details):

@@ -1,8 +1,9 @@
 """artifact.json: what an exported model takes and gives, checked before anything relies on it.
 
-Two kinds of model are exported. A `clip` model takes the frames of a clip at once, of one modality or of several. An `anticipation_step`
-takes one observation and a state, every `anticipation.step` seconds, and gives predictions and the new state, whose tensors have the names
-of the old.
+Three kinds of artifact are exported. A `clip` takes the frames of a clip at once, of one modality or of several. A `stream` takes one
+frame and a state, every `clip_seconds / frames` seconds, and an `anticipation_step` one observation and a state, every
+`anticipation.step` seconds; both give predictions and the new state, whose tensors have the names of the old. What computes this are
+`parts`: TFLite files, each of which takes inputs of the artifact and what those before it gave.
 """
 
 import re
@@ -11,11 +12,12 @@ import numpy as np
 
 from egokeras.errors import CONTROL, InputError
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "artifact.json"
 INPUT = "rgb"
 LABELS = "labels"  # the input of past actions, whose verbs and nouns `vocabulary` names
-CLIP, STEP = "clip", "anticipation_step"
+CLIP, STREAM, STEP = "clip", "stream", "anticipation_step"
+WINDOW, CARRIED = "window", "carried"  # what the state of a stream is: the last frames' features, or that of a recurrent layer
 CHANNELS = ("RGB", "flow", "rgb_difference", "residual", "motion_vector")  # what the pictures of an input show
 RESIZES = ("squash", "crop", "pad")
 DTYPES = ("float32", "int32")  # of the tensors of a step
@@ -37,28 +39,34 @@ def check_manifest(file, manifest):
     found = _field(file, manifest, "format", int)
     if found != FORMAT:
         raise InputError(f"{file}: format is {found}, this egokeras reads {FORMAT}; use the egokeras that wrote it, or export again.")
-    for name in ("name", "model", "signature", "quantization"):
+    for name in ("name", "quantization"):
         _require(not CONTROL.search(_field(file, manifest, name, str)), file, name, manifest[name])
     kind = manifest.get("kind", CLIP)
-    _require(kind in (CLIP, STEP), file, "kind", kind)
-    _check_clip(file, manifest) if kind == CLIP else _check_step(file, manifest)
+    checks = {CLIP: _check_clip, STREAM: _check_stream, STEP: _check_step}
+    _require(isinstance(kind, str) and kind in checks, file, "kind", kind)
+    checks[kind](file, manifest)
     _check_outputs(file, manifest)
     files = _field(file, manifest, "files", dict)
-    if manifest["model"] not in files:
-        raise InputError(f"{file}: files has no entry for the model {manifest['model']!r}; export it again.")
+    for number, part in enumerate(_field(file, manifest, "parts", list)):
+        for name in ("file", "signature", "quantization"):
+            _require(isinstance(part, dict) and isinstance(part.get(name), str), file, f"parts.{number}.{name}", part)
+            _require(not CONTROL.search(part[name]), file, f"parts.{number}.{name}", part[name])
+        if part["file"] not in files:
+            raise InputError(f"{file}: files has no entry for {part['file']!r} of parts; export it again.")
+    _require(manifest["parts"], file, "parts", [])
     for name, entry in files.items():
         _require(isinstance(entry, dict) and isinstance(entry.get("bytes"), int), file, f"files.{name}.bytes", entry)
         _require(re.fullmatch("[0-9a-f]{64}", str(entry.get("sha256"))), file, f"files.{name}.sha256", entry.get("sha256"))
 
 
 def tensors(manifest):
-    """Names of all inputs of the TFLite file, the state's too, to (shape as a list, name of the dtype)."""
+    """Names of all inputs, the state's too, to (shape as a list, name of the dtype)."""
     described = {**manifest["inputs"], **manifest.get("state", {})}
     return {name: (entry["shape"], entry["dtype"]) for name, entry in described.items()}
 
 
 def logits(manifest):
-    """Head to the shape of its logits in the TFLite file, as a list."""
+    """Head to the shape of its logits, as a list."""
     times = [len(manifest["anticipation"]["times"])] if manifest.get("kind", CLIP) == STEP else []
     return {head: [1, *times, len(names)] for head, names in manifest["outputs"].items()}
 
@@ -72,14 +80,27 @@ def _check_clip(file, manifest):
     _require(_seconds(sampling.get("clip_seconds")), file, "sampling.clip_seconds", sampling.get("clip_seconds"))
 
 
-def _check_pictures(file, at, pixels, colours):
-    """One input of clips; returns its number of frames."""
+def _check_stream(file, manifest):
+    inputs, sampling = _field(file, manifest, "inputs", dict), _field(file, manifest, "sampling", dict)
+    _require(set(inputs) == {INPUT}, file, "inputs", list(inputs))
+    _check_pictures(file, f"inputs.{INPUT}.", _field(file, inputs, INPUT, dict, "inputs."), True, axes=4)
+    frames = sampling.get("frames")
+    _require(type(frames) is int and 0 < frames <= 10_000, file, "sampling.frames", frames)
+    _require(_seconds(sampling.get("clip_seconds")), file, "sampling.clip_seconds", sampling.get("clip_seconds"))
+    _check_tensors(file, "state", _field(file, manifest, "state", dict))
+    _require(manifest.get("memory") in (WINDOW, CARRIED), file, "memory", manifest.get("memory"))
+    reset = manifest.get("reset_frames", frames)
+    _require(type(reset) is int and reset >= frames, file, "reset_frames", reset)
+
+
+def _check_pictures(file, at, pixels, colours, axes=5):
+    """One input of clips, or of frames with an axis less; returns its number of frames."""
     shape = _field(file, pixels, "shape", list, at)
-    _require(_sizes(shape) and len(shape) == 5 and shape[0] == 1 and (shape[4] == 3 or not colours), file, f"{at}shape", shape)
+    _require(_sizes(shape) and len(shape) == axes and shape[0] == 1 and (shape[-1] == 3 or not colours), file, f"{at}shape", shape)
     for name, allowed in (("dtype", ("uint8",)), ("channels", ("RGB",) if colours else CHANNELS), ("resize", RESIZES)):
         _require(pixels.get(name) in allowed, file, at + name, pixels.get(name))
-    whole = pixels.get("cut_from", shape[2:4])
-    fits = isinstance(whole, list) and len(whole) == 2 and _sizes(whole) and whole[0] >= shape[2] and whole[1] >= shape[3]
+    whole = pixels.get("cut_from", shape[-3:-1])
+    fits = isinstance(whole, list) and len(whole) == 2 and _sizes(whole) and whole[0] >= shape[-3] and whole[1] >= shape[-2]
     _require(fits, file, f"{at}cut_from", whole)
     return shape[1]
 
@@ -88,13 +109,9 @@ def _check_step(file, manifest):
     names: set = set()
     for field in ("inputs", "state"):
         entries = _field(file, manifest, field, dict)
-        _require(entries and not names & set(entries), file, field, list(entries))
+        _require(not names & set(entries), file, field, list(entries))
         names |= set(entries)
-        for name, entry in entries.items():
-            plain = isinstance(entry, dict) and entry.get("dtype") in DTYPES and not CONTROL.search(name)
-            _require(plain, file, f"{field}.{name}", entry)
-            shape = _field(file, entry, "shape", list, f"{field}.{name}.")
-            _require(_sizes(shape) and shape[0] == 1 and np.prod(shape, dtype=float) <= MOST, file, f"{field}.{name}.shape", shape)
+        _check_tensors(file, field, entries)
     if LABELS in manifest["inputs"]:
         vocabulary = _field(file, manifest, "vocabulary", dict)
         for space in ("verb", "noun"):
@@ -104,6 +121,16 @@ def _check_step(file, manifest):
     times, steps = (_field(file, about, name, kind, "anticipation.") for name, kind in (("times", list), ("steps", int)))
     _require(times and all(map(_seconds, times)), file, "anticipation.times", times)
     _require(len(times) <= steps <= 1000, file, "anticipation.steps", steps)
+
+
+def _check_tensors(file, field, entries):
+    """Tensors of a step."""
+    _require(entries, file, field, entries)
+    for name, entry in entries.items():
+        plain = isinstance(entry, dict) and entry.get("dtype") in DTYPES and not CONTROL.search(name)
+        _require(plain, file, f"{field}.{name}", entry)
+        shape = _field(file, entry, "shape", list, f"{field}.{name}.")
+        _require(_sizes(shape) and shape[0] == 1 and np.prod(shape, dtype=float) <= MOST, file, f"{field}.{name}.shape", shape)
 
 
 def _check_outputs(file, manifest):

@@ -38,9 +38,7 @@ class Stream:
         Returns:
             Logits by head, if a prediction is due; else None.
         """
-        height, width = self.artifact.stored
-        whole = resize(picture, height, width, self.artifact.resize)
-        self.frames.append((time, _centre(whole, *self.shape[1:3])))
+        self.frames.append((time, fitted(self.artifact, picture)))
         while self.frames[0][0] < time - self.artifact.clip_seconds - ROUNDING:
             self.frames.popleft()
         self.due = time + self.artifact.clip_seconds if self.due is None else self.due
@@ -72,6 +70,13 @@ def uniform(count, frames):
         Frame numbers, (frames,) int64, ascending.
     """
     return (2 * np.arange(frames) + 1) * count // (2 * frames)
+
+
+def fitted(artifact, picture):
+    """A frame as an artifact's training frames were made: (height, width, 3) uint8 RGB; `picture` as for `resize`."""
+    height, width = artifact.stored
+    whole = resize(picture, height, width, artifact.resize)
+    return _centre(whole, *artifact.shape[-3:-1])
 
 
 def resize(picture, height, width, mode="squash"):

@@ -106,7 +106,8 @@ def test_artifacts_of_a_run(tmp_path, capsys):
     model = folder / "model.tflite"
     model.write_bytes(b"weights")
     about = {
-        "format": 1, "name": "int8", "model": "model.tflite", "signature": "serving_default", "quantization": "int8",
+        "format": 2, "name": "int8", "quantization": "int8",
+        "parts": [{"file": "model.tflite", "signature": "serving_default", "quantization": "int8"}],
         "files": {"model.tflite": {"sha256": sha256(model), "bytes": 7}},
         "inputs": {"rgb": {"shape": [1, 2, 8, 8, 3], "dtype": "uint8", "channels": "RGB", "resize": "squash"}},
         "outputs": {"action": ["x", "y"]}, "sampling": {"rule": "uniform", "frames": 2, "clip_seconds": 1.0},
@@ -133,7 +134,7 @@ def test_artifacts_of_a_run(tmp_path, capsys):
     model.unlink()
     assert "is missing" in verify(folder, capsys)[1][0]
     write_json(folder / "artifact.json", {**about, "files": {}})
-    assert "files has no entry for the model" in verify(folder, capsys)[1][0]
+    assert "files has no entry for 'model.tflite' of parts" in verify(folder, capsys)[1][0]
 
 
 def test_clips_that_share_content_may_on_one_side(tmp_path, capsys):

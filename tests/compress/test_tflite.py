@@ -28,8 +28,8 @@ def converted(request, tmp_path_factory):
     model.set_weights([weight * 2 for weight in model.get_weights()])
     model.save(folder / "model.keras")
     np.save(folder / "clips.npy", CLIPS)
-    jobs = [Conversion(kind=kind, file=str(folder / f"{kind}.tflite"), calibration={"rgb": str(folder / "clips.npy")}) for kind in KINDS]
-    assert convert(folder / "model.keras", list(HEADS), jobs) == [None] * len(KINDS)
+    calibration = {"rgb": str(folder / "clips.npy")}
+    assert convert(jobs(folder, *KINDS, model=folder / "model.keras", outputs=tuple(HEADS), calibration=calibration)) == [None] * len(KINDS)
     assert sorted(path.suffix for path in folder.iterdir()) == [".keras", ".npy"] + [".tflite"] * len(KINDS)
     return folder, model.predict({"rgb": CLIPS}, verbose=0)
 
@@ -64,14 +64,17 @@ def test_int8_computes_in_int8(converted):
 def child(folder, body):
     """An executable to stand in for Python: runs `body` with the job's `conversions`."""
     script = folder / "child"
-    start = f"#!{sys.executable}\nimport json, os, pathlib, sys, time\nconversions = json.load(open(sys.argv[-1]))['conversions']\n"
+    start = f"#!{sys.executable}\nimport json, os, pathlib, sys, time\nconversions = json.load(open(sys.argv[-1]))\n"
     script.write_text(start + body)
     script.chmod(0o755)
     return str(script)
 
 
-def jobs(folder, *kinds):
-    return [Conversion(kind=kind, file=str(folder / f"{kind}.tflite")) for kind in kinds]
+def jobs(folder, *kinds, model="run/model.keras", outputs=("verb",), calibration=None):
+    return [
+        Conversion(model=str(model), outputs=outputs, kind=kind, file=str(folder / f"{kind}.tflite"), calibration=calibration)
+        for kind in kinds
+    ]
 
 
 def test_a_crash_fails_its_own_kind_alone(tmp_path, monkeypatch):
@@ -83,7 +86,7 @@ for item in conversions:
     pathlib.Path(item["file"]).write_text(str(len(conversions)))
 """
     monkeypatch.setattr(tflite.sys, "executable", child(tmp_path, body))
-    results = convert("run/model.keras", ["verb"], jobs(tmp_path, "float32", "int8", "float16"))
+    results = convert(jobs(tmp_path, "float32", "int8", "float16"))
     assert results[0] is None and results[2] is None
     assert isinstance(results[1], ConversionError)
     assert "run/model.keras could not be converted to int8: the converter crashed (SIGSEGV); building int8; loc: lstm" in str(results[1])
@@ -92,12 +95,12 @@ for item in conversions:
 
 def test_a_child_that_hangs_is_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(tflite.sys, "executable", child(tmp_path, "print('lowering', flush=True)\ntime.sleep(60)"))
-    (error,) = convert("model.keras", ["verb"], jobs(tmp_path, "float16"), seconds=0.5)
+    (error,) = convert(jobs(tmp_path, "float16"), seconds=0.5)
     assert "stopped after" in str(error) and str(error).endswith("lowering") and not list(tmp_path.glob("float16*"))
 
 
 def test_a_python_error_is_quoted(tmp_path):
-    (error,) = convert(tmp_path / "none.keras", ["verb"], jobs(tmp_path, "float32"))
+    (error,) = convert(jobs(tmp_path, "float32", model=tmp_path / "none.keras"))
     assert "exit code 1" in str(error) and "none.keras" in str(error).split("exit code")[1]
 
 

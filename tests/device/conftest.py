@@ -36,11 +36,10 @@ def build(folder):
 
 def manifest(model):
     return {
-        "format": 1,
+        "format": 2,
         "name": "tiny",
-        "model": model.name,
         "files": {model.name: {"sha256": sha256(model), "bytes": model.stat().st_size}},
-        "signature": "serving_default",
+        "parts": [{"file": model.name, "signature": "serving_default", "quantization": "float32"}],
         "inputs": {"rgb": {"shape": [1, FRAMES, HEIGHT, WIDTH, 3], "dtype": "uint8", "channels": "RGB", "resize": "squash"}},
         "outputs": CLASSES,
         "sampling": {"rule": "uniform", "frames": FRAMES, "clip_seconds": 1.0},

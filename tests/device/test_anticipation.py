@@ -41,12 +41,11 @@ def manifest(file, step, modalities):
     """What artifact.json must say about a step function."""
     tensors = {name: {"shape": [1, *tensor.shape[1:]], "dtype": tensor.dtype} for name, tensor in step.input.items()}
     return {
-        "format": 1,
+        "format": 2,
         "kind": "anticipation_step",
         "name": file.parent.name,
-        "model": file.name,
         "files": {file.name: {"sha256": sha256(file), "bytes": file.stat().st_size}},
-        "signature": "serving_default",
+        "parts": [{"file": file.name, "signature": "serving_default", "quantization": "float32"}],
         "inputs": {name: tensor for name, tensor in tensors.items() if name in modalities},
         "state": {name: tensor for name, tensor in tensors.items() if name not in modalities},
         "outputs": CLASSES,
@@ -67,8 +66,8 @@ def made(tmp_path_factory):
         step, file = step_model(model), folder / name / "model.tflite"
         file.parent.mkdir()
         step.save(folder / "step.keras")
-        conversions = [{"kind": "float32", "file": str(file)}]
-        write_json(folder / "job.json", {"model": str(folder / "step.keras"), "outputs": list(step.output), "conversions": conversions})
+        conversion = {"model": str(folder / "step.keras"), "outputs": list(step.output), "kind": "float32", "file": str(file)}
+        write_json(folder / "job.json", [conversion])
         tflite.main(folder / "job.json")
         write_json(file.parent / "artifact.json", manifest(file, step, set(model.input)))
         found[name] = model, file.parent
@@ -203,7 +202,7 @@ def test_a_state_of_another_model_is_refused(made):
 
 def test_artifacts_are_not_taken_for_one_another(made, tiny, capsys):
     folder = made["list"][1]
-    with pytest.raises(InputError, match="kind 'clip', which takes frames of a video"):
+    with pytest.raises(InputError, match="kind 'clip', which takes frames, for"):
         Anticipator.open(tiny)
     for use in (lambda artifact: artifact.shape, lambda artifact: artifact.predict(np.zeros((1, 2, 3, 3), np.uint8))):
         with pytest.raises(InputError, match="Anticipator"):

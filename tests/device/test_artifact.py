@@ -41,7 +41,7 @@ def softmax(logits):
 def test_opens_by_folder_json_or_model(tiny, given):
     artifact = Artifact.open(tiny / given)
     assert (artifact.name, artifact.shape, artifact.resize, artifact.clip_seconds) == ("tiny", (4, 12, 16, 3), "squash", 1.0)
-    assert artifact.model == tiny / "model.tflite"
+    assert artifact.files == [tiny / "model.tflite"]
 
 
 def test_predicts_what_the_model_computes(tiny):
@@ -60,10 +60,9 @@ def test_threads_reach_the_interpreter(tiny, monkeypatch):
     asked = []
     monkeypatch.setattr("ai_edge_litert.interpreter.Interpreter", Counting)
     artifact = Artifact.open(tiny, threads=3)
-    artifact.interpreter(2)
     artifact.predict(np.zeros(artifact.shape, np.uint8))
     artifact.predict(np.zeros(artifact.shape, np.uint8))
-    assert asked == [2, 3]
+    assert asked == [3]
 
 
 def test_predicts_a_batch_of_one_and_a_view_the_same(tiny):
@@ -105,7 +104,9 @@ def test_top_prefers_the_action_head_to_the_product(copy):
     assert artifact.top({"verb": np.array([0, 1.0, 0])})[0][0] == "close"
 
 
-REQUIRED = ["format", "name", "model", "files", "signature", "inputs", "outputs", "sampling", "quantization"]
+PART = {"file": "model.tflite", "signature": "serving_default", "quantization": "float32"}
+PIXELS = {"shape": [1, 4, 12, 16, 3], "dtype": "uint8", "resize": "squash"}
+REQUIRED = ["format", "name", "parts", "files", "inputs", "outputs", "sampling", "quantization"]
 
 
 @pytest.mark.parametrize("field", [*REQUIRED, "inputs/rgb", "inputs/rgb/shape"])
@@ -116,10 +117,13 @@ def test_names_a_missing_field(copy, field):
 
 
 WRONG = [
-    ("format", 2, "format is 2"),
+    ("format", 1, "format is 1"),
     ("format", True, "format is True"),
     ("name", 3, "name is 3"),
-    ("model", "other.tflite", "no entry for the model 'other.tflite'"),
+    ("parts", [], r"parts is \[\]"),
+    ("parts", ["model.tflite"], r"parts\.0\.file"),
+    ("parts", [{"file": "model.tflite", "signature": "serving_default"}], r"parts\.0\.quantization"),
+    ("parts", [{**PART, "file": "other.tflite"}], "no entry for 'other.tflite' of parts"),
     ("inputs/rgb/shape", [2, 4, 12, 16, 3], r"inputs\.rgb\.shape"),
     ("inputs/rgb/shape", [1, 4, 0, 16, 3], r"inputs\.rgb\.shape"),
     ("inputs/rgb/dtype", "float32", r"inputs\.rgb\.dtype"),
@@ -217,7 +221,8 @@ def test_any_other_json_is_refused_in_one_sentence(tiny, tmp_path_factory, where
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("signature", "serve", "no signature 'serve'"),
+        ("parts", [{**PART, "signature": "serve"}], "no signature 'serve'"),
+        ("inputs/flow", {**PIXELS, "channels": "flow"}, "no file takes flow"),
         ("outputs/verb", ["open", "close"], "3 outputs for 'verb'"),
         ("outputs/action", ["run"], "0 outputs for 'action'"),
         ("inputs/rgb/shape", [1, 4, 16, 16, 3], "takes"),
@@ -226,4 +231,4 @@ def test_any_other_json_is_refused_in_one_sentence(tiny, tmp_path_factory, where
 def test_a_file_that_disagrees_with_its_description_is_refused(copy, field, value, message):
     change(copy, field, value)
     with pytest.raises(InputError, match=message):
-        Artifact.open(copy).interpreter()
+        assert Artifact.open(copy).parts is None

@@ -1,0 +1,116 @@
+"""The two halves of a recogniser of clips, and the step functions of a stream: what a frame shows, and what the last frames show.
+
+A stream recomputes nothing of frames that it has seen. Its memory is the window of the features of the last frames, so that every answer
+is that of the clip of these frames; or it is the state of the head's recurrent layer, which costs one step of it and not all, and which
+goes on beyond the length of the training clips.
+"""
+
+import keras
+from keras import layers
+
+from egokeras.errors import InputError
+
+WINDOW = "features_window"
+CELLS = (keras.layers.LSTM, keras.layers.ConvLSTM2D)
+
+
+def halves(model):
+    """The per-clip halves of a trained model that holds nested models `backbone` and `head`.
+
+    Returns:
+        Models from its inputs to `{"features": ...}`, and from `{"features": ...}` to its logits and features.
+
+    Raises:
+        InputError: the model has no such halves.
+    """
+    backbone, head = _nested(model)
+    return keras.Model(backbone.input, {"features": backbone.output}), head
+
+
+def features_step(model):
+    """What one frame shows.
+
+    Args:
+        model: trained, as `egokeras.models.FrameModel` builds it.
+
+    Returns:
+        Model `rgb` `(batch, height, width, 3)` uint8 -> `features` `(batch, 1, channels)`, or maps.
+
+    Raises:
+        InputError: the model has no backbone that computes frame by frame.
+    """
+    backbone, _ = _nested(model)
+    unfolding = backbone.layers[-1]
+    if type(unfolding).__name__ != "UnfoldTime" or set(backbone.input) != {"rgb"}:
+        raise InputError("the model's backbone does not compute one frame of RGB after another; only such a model has a stream.")
+    config = backbone.get_config()
+    for layer in config["layers"]:
+        if layer["class_name"] == "InputLayer":
+            batch, _, *picture = layer["config"]["batch_shape"]
+            layer["config"]["batch_shape"] = (batch, 1, *picture)
+        elif layer["name"] == unfolding.name:
+            layer["config"]["time"] = 1
+    single = type(backbone).from_config(config)
+    single.set_weights(backbone.get_weights())
+    frame = keras.Input(picture, dtype="uint8", name="rgb")
+    clip = layers.Reshape((1, *picture), dtype="uint8", name="one_frame")(frame)
+    return keras.Model({"rgb": frame}, {"features": single({"rgb": clip})})
+
+
+def window_step(model):
+    """What the last frames show, of a memory of their features.
+
+    Args:
+        model: as for `features_step`; its clips have T frames.
+
+    Returns:
+        Model from `features` `(batch, 1, channels)` and the state to logits by head and the new state: `features_window`
+        `(batch, T - 1, channels)`, the oldest first; it begins with zeros, and from frame T on the logits are those of the last T frames.
+    """
+    _, head = _nested(model)
+    (shape,) = (tensor.shape[1:] for tensor in head.input.values())
+    features = keras.Input((1, *shape[1:]), name="features")
+    if shape[0] == 1:
+        raise InputError("the model's clips have one frame; such a model needs no memory: export it as a clip.")
+    window = keras.Input((shape[0] - 1, *shape[1:]), name=WINDOW)
+    known = layers.Concatenate(axis=1, name="last_frames")([window, features])
+    answers = head({"features": known})
+    logits = {space: tensor for space, tensor in answers.items() if space in model.output and space != "features"}
+    return keras.Model({"features": features, WINDOW: window}, {**logits, WINDOW: known[:, 1:]})
+
+
+def carried_step(model):
+    """What a stream shows, of the state of the head's LSTM or ConvLSTM.
+
+    Args:
+        model: as for `features_step`, with an `LSTMHead` or a `ConvLSTMHead`.
+
+    Returns:
+        Model from `features` `(batch, 1, channels)` and the state to logits by head and the new state: `h` and `c` of the recurrent layer,
+        which begin with zeros; after T frames the logits are those of their clip.
+
+    Raises:
+        InputError: the head has no recurrent layer.
+    """
+    _, head = _nested(model)
+    recurrent = [layer for layer in head.layers if isinstance(layer, CELLS)]
+    if len(recurrent) != 1:
+        raise InputError("the model's head has no recurrent layer whose state could be carried; export it with memory='window'.")
+    (layer,) = recurrent
+    features = keras.Input((1, *layer.input.shape[2:]), name="features")
+    sizes = layer.output.shape[1:]
+    state = {name: keras.Input(sizes, name=name) for name in "hc"}
+    config = {**layer.get_config(), "return_state": True, "name": f"{layer.name}_step"}
+    step = type(layer).from_config(config)
+    output, h, c = step(features, initial_state=[state["h"], state["c"]])
+    step.set_weights(layer.get_weights())
+    behind = keras.Model(layer.output, {space: head.output[space] for space in model.output if space != "features"})
+    return keras.Model({"features": features, **state}, {**behind(output), "h": h, "c": c})
+
+
+def _nested(model):
+    """The nested models `backbone` and `head`."""
+    nested = {layer.name: layer for layer in model.layers if isinstance(layer, keras.Model)}
+    if not {"backbone", "head"} <= set(nested):
+        raise InputError(f"the model {model.name!r} has no nested models `backbone` and `head`, which an export in two halves needs.")
+    return nested["backbone"], nested["head"]

@@ -1,0 +1,96 @@
+"""The step functions of a stream give what the model of clips gives."""
+
+import numpy as np
+import pytest
+
+from egokeras import models
+from egokeras.errors import InputError
+from egokeras.models import streaming
+
+FRAMES, CLASSES = 5, {"verb": 3, "noun": 4}
+HEADS = [
+    models.LSTMHead(units=6),
+    models.ConvLSTMHead(kernel=3, strides=1),
+    models.ConvNet1DHead(filters=4, last_filters=6),
+    models.AverageHead(),
+    models.ConsensusHead(),
+]
+LONG = np.random.default_rng(1).integers(0, 256, (2, FRAMES + 3, 16, 16, 3), np.uint8)
+
+
+@pytest.fixture(scope="module", params=HEADS, ids=lambda head: type(head).__name__)
+def model(request):
+    return build(request.param)
+
+
+def build(head):
+    import keras
+
+    keras.utils.set_random_seed(0)
+    backbone = models.SmallBackbone(channels=(8, 12))
+    return models.FrameModel(backbone=backbone, head=head).build(classes=CLASSES, frames=FRAMES, size=16)
+
+
+def rolled(model, step, frames):
+    """Logits after every frame of `frames` (2, time, ...), step by step from zeros."""
+    import keras
+
+    features = streaming.features_step(model)
+    state = {name: keras.ops.zeros((2, *tensor.shape[1:])) for name, tensor in step.input.items() if name != "features"}
+    for time in range(frames.shape[1]):
+        outputs = step({"features": features({"rgb": frames[:, time]})["features"], **state})
+        state = {name: outputs[name] for name in state}
+        yield {space: np.array(outputs[space]) for space in CLASSES}
+
+
+def test_a_window_gives_what_the_clip_of_the_last_frames_gives(model):
+    found = list(rolled(model, streaming.window_step(model), LONG))
+    for last in range(FRAMES, LONG.shape[1] + 1):
+        expected = model({"rgb": LONG[:, last - FRAMES : last]})
+        for space in CLASSES:
+            np.testing.assert_allclose(found[last - 1][space], expected[space], atol=1e-5)
+    assert np.ptp([each["verb"] for each in found[FRAMES - 1 :]], axis=0).max() > 1e-3
+
+
+@pytest.mark.parametrize("head", HEADS[:2], ids=lambda head: type(head).__name__)
+def test_a_carried_state_gives_what_the_clip_since_the_start_gives(head):
+    model = build(head)
+    *_, found = rolled(model, streaming.carried_step(model), LONG[:, :FRAMES])
+    expected = model({"rgb": LONG[:, :FRAMES]})
+    for space in CLASSES:
+        np.testing.assert_allclose(found[space], expected[space], atol=1e-5)
+
+
+def test_a_carried_state_goes_on_beyond_a_clip():
+    """The same weights in a model of longer clips are the reference."""
+    head = models.LSTMHead(units=6)
+    model = build(head)
+    longer = models.FrameModel(backbone=models.SmallBackbone(channels=(8, 12)), head=head).build(
+        classes=CLASSES, frames=LONG.shape[1], size=16
+    )
+    longer.set_weights(model.get_weights())
+    *_, found = rolled(model, streaming.carried_step(model), LONG)
+    np.testing.assert_allclose(found["verb"], longer({"rgb": LONG})["verb"], atol=1e-5)
+    *_, window = rolled(model, streaming.window_step(model), LONG)
+    assert np.abs(window["verb"] - found["verb"]).max() > 1e-4
+
+
+def test_halves_are_the_whole(model):
+    features, head = streaming.halves(model)
+    found = head({"features": features({"rgb": LONG[:, :FRAMES]})["features"]})
+    np.testing.assert_allclose(found["noun"], model({"rgb": LONG[:, :FRAMES]})["noun"], atol=1e-6)
+
+
+def test_what_has_no_stream_is_named():
+    with pytest.raises(InputError, match="no recurrent layer whose state could be carried"):
+        streaming.carried_step(build(models.AverageHead()))
+    volume = models.ResNet3D(width=4).build(classes=CLASSES, frames=8, size=32)
+    with pytest.raises(InputError, match="does not compute one frame of RGB after another"):
+        streaming.features_step(volume)
+    single = models.FrameModel(backbone=models.SmallBackbone(channels=(8,)), head=models.AverageHead()).build(
+        classes=CLASSES, frames=1, size=16
+    )
+    with pytest.raises(InputError, match="clips have one frame"):
+        streaming.window_step(single)
+    with pytest.raises(InputError, match="no nested models `backbone` and `head`"):
+        streaming.halves(models.EarlyExitResNet(width=8).build(classes=CLASSES, shapes={"iframe": (3, 64, 64, 3)}))
