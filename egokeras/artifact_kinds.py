@@ -4,16 +4,23 @@ import dataclasses
 import functools
 import typing
 
+import numpy as np
+
+from egokeras import early_exits, wise
 from egokeras.compress.quantize import write_calibration
 from egokeras.compress.tflite import Conversion
 from egokeras.device.anticipation import Anticipator
+from egokeras.device.early_exit import StagedArtifact
 from egokeras.device.frame_stream import FrameStream
 from egokeras.device.manifest import CARRIED, CLIP, INPUT, LABELS, STEP, STREAM, WINDOW
 from egokeras.errors import InputError
+from egokeras.exit_ensemble import Ensemble
 from egokeras.models import streaming
 from egokeras.models.anticipation_step import step_model
 from egokeras.protocol import ANTICIPATION
+from egokeras.staged import exits_of
 
+EARLY_EXIT = "early_exit"
 MIXED = "mixed"
 QUANTIZATIONS = ("int8", MIXED, "dynamic_range", "float16", "float32")  # from the smallest artifact to the most faithful
 HALVES = ("features", "head")
@@ -36,11 +43,12 @@ class Clips:
     run: typing.Any
     export: typing.Any
     quantizations: typing.ClassVar[tuple[str, ...]] = QUANTIZATIONS
+    reference: typing.ClassVar[str] = "clips"  # kinds of one reference are judged by the same answers of Keras
 
     @staticmethod
     def fits(run):
         """Whether a run can become this."""
-        return not run.anticipates
+        return not run.anticipates and len(run.networks) == 1
 
     def conversions(self, work):
         """The `Conversion`s of the artifact's files, in the order in which they run.
@@ -73,14 +81,14 @@ class Clips:
         run, export = self.run, self.export
         if not len(run.train):
             raise InputError(f"{run.shards.path} has no training clips to calibrate {export.name} on; give the data of the training.")
-        files = {name: str(work / f"{export.name}.{name}.npy") for name in run.model.input}
+        files = {name: str(work / f"{export.name}.{name}.npy") for name in run.inputs}
         labels = run.shards.labels(next(iter(run.classes)), run.train)
         write_calibration(run.shards, run.train, labels, files, count=export.calibration_clips, seed=export.seed, apart=apart)
         return files
 
     def describe(self):
         """What artifact.json says about inputs and outputs."""
-        inputs = {name: self._pictures(name) for name in self.run.model.input}
+        inputs = {name: self._pictures(name) for name in self.run.inputs}
         index = self.run.shards.indexes[next(iter(inputs))]
         return {
             "inputs": inputs,
@@ -97,9 +105,21 @@ class Clips:
         cut = {"cut_from": list(stored[1:3])} if stored[1:3] != shape[1:3] else {}
         return {"shape": [1, *shape], "dtype": "uint8", "channels": index["channels"], "resize": index["resize"], **cut, **made}
 
+    def judged(self):
+        """What is judged: (its name, its head, which output, which part of that output)."""
+        return [(head, head, head, np.s_[:]) for head in self.run.classes]
+
+    def expected(self, inputs):
+        """What Keras answers to a batch: outputs by name."""
+        return self.run.model.predict_on_batch(inputs)
+
     def answers(self, artifact):
-        """Function of the inputs of one clip to logits by head, from the artifact's files."""
+        """Function of the inputs of one clip to outputs by name, from the artifact's files."""
         return artifact.predict
+
+    def decided(self, found):
+        """What artifact.json says of the artifact's own answers, `found` by what is judged: (clips, classes)."""
+        return {}
 
 
 class Stream(Clips):
@@ -110,7 +130,7 @@ class Stream(Clips):
     @staticmethod
     def fits(run):
         """Whether a run can become this."""
-        if run.anticipates or set(run.model.input) != {INPUT}:
+        if not Clips.fits(run) or set(run.inputs) != {INPUT}:
             return False
         try:
             streaming.features_step(run.model)
@@ -148,9 +168,10 @@ class Stream(Clips):
 
 
 class Step(Clips):
-    """The step of a stream of observations, for a run that anticipates."""
+    """The step of a stream of observations, for a run that anticipates; every anticipation time is judged as a head of its own."""
 
     quantizations = QUANTIZATIONS[2:]
+    reference = "steps"
 
     @staticmethod
     def fits(run):
@@ -180,11 +201,116 @@ class Step(Clips):
             **({"vocabulary": {space: list(run.shards.classes[space]) for space in spaces}} if spaces else {}),
         }
 
+    def judged(self):
+        times = enumerate(ANTICIPATION)
+        return [(f"{head} {time:g} s", head, head, np.s_[:, row]) for row, time in times for head in self.run.classes]
+
     def answers(self, artifact):
         return Anticipator(artifact).window
 
 
-KINDS = {CLIP: Clips, STREAM: Stream, STEP: Step}
+class EarlyExits(Clips):
+    """A file for each exit, which goes on where the one before it stopped: a clip pays for nothing behind the exit at which it leaves.
+
+    Exits answer with WISE's weighted sums (`egokeras wise`), and every exit is judged. The thresholds are chosen on the artifact's own
+    answers to the validation clips.
+    """
+
+    quantizations = (*QUANTIZATIONS[:1], *QUANTIZATIONS[2:])
+    reference = "exits"
+
+    @staticmethod
+    def fits(run):
+        """Whether a run can become this."""
+        return not run.anticipates and all(any("_exit_" in name for name in network.output) for network in run.networks.values())
+
+    @functools.cached_property
+    def _weights(self):
+        """Head to WISE's weights (exits, exits)."""
+        run = self.run
+        if run.weighed is None:
+            raise InputError(f"{run.path}: its exits are not weighed yet; run `egokeras wise {run.path}` first.")
+        heads = run.weighed["heads"]
+        missing = [head for head in run.classes if head not in heads]
+        if missing or run.weighed["exits"] != self._ensemble.names:
+            raise InputError(f"{run.path}: its wise.json is of other exits; run `egokeras wise {run.path}` again.")
+        return {head: np.array(heads[head]["weights"], np.float64) for head in run.classes}
+
+    @functools.cached_property
+    def _ensemble(self):
+        return Ensemble(networks=self.run.networks, data=self.run.data, shards=self.run.shards, spaces=tuple(self.run.classes))
+
+    def conversions(self, work):
+        export, heads = self.export, list(self._weights)
+        parts = early_exits.parts(self.run.networks, heads)
+        calibrations: list = [None] * len(parts)
+        if export.quantization == "int8":
+            calibrations = early_exits.write_calibrations(parts, self._calibration(work), work / export.name)
+        conversions = []
+        for number, (part, calibration) in enumerate(zip(parts, calibrations, strict=True), 1):
+            saved = work / f"{export.name}.exit_{number}.keras"
+            part.save(saved)
+            file = str(work / export.name / f"exit_{number}.tflite")
+            outputs = tuple(part.output)
+            conversions.append(Conversion(model=str(saved), outputs=outputs, kind=export.quantization, file=file, calibration=calibration))
+        return conversions
+
+    def describe(self):
+        weights = {head: values.tolist() for head, values in self._weights.items()}
+        return {**super().describe(), "exits": {"names": self._ensemble.names, "weights": weights}}
+
+    def judged(self):
+        exits = enumerate(self._ensemble.names)
+        return [(f"{head} {name}", head, early_exits.output(head, number), np.s_[:]) for number, name in exits for head in self.run.classes]
+
+    def expected(self, inputs):
+        z: dict[str, list] = {head: [] for head in self.run.classes}
+        for network in self.run.networks.values():
+            outputs = network.predict_on_batch({name: inputs[name] for name in network.input})
+            for names in exits_of(network, tuple(z)):
+                for head, name in names.items():
+                    z[head].append(outputs[name])
+        combined = {head: wise.combined(self._weights[head], np.stack(found)) for head, found in z.items()}
+        return {early_exits.output(head, number): values for head in z for number, values in enumerate(combined[head])}
+
+    def answers(self, artifact):
+        staged = StagedArtifact(artifact)
+        return lambda clips: {
+            early_exits.output(head, number): logits
+            for number, answer in enumerate(staged.steps({name: clip[None] for name, clip in clips.items()}))
+            for head, logits in answer.items()
+        }
+
+    def decided(self, found):
+        """Thresholds, and what leaving by them reaches on the clips that chose them."""
+        costs, names = self._ensemble.costs(), self._ensemble.names
+        wish, described = wise.Wish(lost=self.export.lost_by_leaving), self.describe()["exits"]
+        answers = {head: np.stack([found[f"{head} {name}"] for name in names]) for head in self.run.classes}
+        labels = {head: self.run.labels(head) for head in answers}
+        for head in answers:
+            known = labels[head] >= 0
+            if not known.any():
+                raise InputError(
+                    f"{self.run.path}: no validation clip has a label of {head!r}, so no threshold can be chosen; give --data."
+                )
+            curve = wise.trade_off(answers[head][:, known], labels[head][known], costs)
+            described.setdefault("thresholds", {})[head] = wish.threshold(curve)
+        judged = np.all([labels[head] >= 0 for head in answers], axis=0)
+        taken = wise.leave_together(answers, described["thresholds"])
+        return {"exits": {**described, "chosen_on": self._reached(answers, labels, costs, taken, judged)}}
+
+    def _reached(self, answers, labels, costs, taken, judged):
+        """Accuracy by head of leaving and of all exits, the share of the cost, and of the clips that left at each exit."""
+        rows = np.flatnonzero(judged)
+        accuracy = {
+            head: [100 * float((z[at, rows].argmax(axis=1) == labels[head][rows]).mean()) for at in (taken[rows], len(costs) - 1)]
+            for head, z in answers.items()
+        }
+        left = wise.shares(taken[rows], len(costs))
+        return {"clips": len(rows), "accuracy": accuracy, "cost": float(left @ costs / costs[-1]), "left": left.tolist()}
+
+
+KINDS = {CLIP: Clips, STREAM: Stream, STEP: Step, EARLY_EXIT: EarlyExits}
 
 
 def _state(step):

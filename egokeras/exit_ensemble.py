@@ -73,17 +73,12 @@ class Ensemble:
         Raises:
             InputError: a network is not there, or one reads other data or has other classes than the rest.
         """
-        found = _with_exits(pathlib.Path(run_dir))
-        order = order or sorted(found, key=lambda name: PUBLISHED.index(name) if name in PUBLISHED else len(PUBLISHED))
-        for name in order or ("early exits",):
-            if name not in found:
-                there = f"it has {', '.join(found)}" if found else "give a run of the recipe pkd_wise, or one with model=WithExits"
-                raise InputError(f"{run_dir} has no trained network {name!r} with exits; {there}.")
-        data = Data.of_run(read_json(found[order[0]][0] / "recipe.json"))
+        found = networks_of(run_dir, order)
+        data = Data.of_run(read_json(next(iter(found.values()))[0] / "recipe.json"))
         shards = data.open()
-        for folder, model in (found[name] for name in order):
+        for folder, model in found.values():
             shards.check_fits(model, read_json(folder / "classes.json"))
-        networks = {name: found[name][1] for name in order}
+        networks = {name: model for name, (_, model) in found.items()}
         spaces = tuple(space for space in shards.classes if all(space in model.output for model in networks.values()))
         if not spaces:
             raise InputError(f"{run_dir}: no label space is answered by all of {', '.join(networks)}; choose networks by their order.")
@@ -118,6 +113,17 @@ class Ensemble:
             space: Clips(logits=np.concatenate(parts[space], axis=1)[:, known >= 0], labels=known[known >= 0], rows=rows[known >= 0])
             for space, known in labels.items()
         }
+
+
+def networks_of(run_dir, order=None):
+    """Name to folder and model of the networks with exits in a run, in their order; arguments and errors as of `Ensemble.open`."""
+    found = _with_exits(pathlib.Path(run_dir))
+    order = order or sorted(found, key=lambda name: PUBLISHED.index(name) if name in PUBLISHED else len(PUBLISHED))
+    for name in order or ("early exits",):
+        if name not in found:
+            there = f"it has {', '.join(found)}" if found else "give a run of the recipe pkd_wise, or one with model=WithExits"
+            raise InputError(f"{run_dir} has no trained network {name!r} with exits; {there}.")
+    return {name: found[name] for name in order}
 
 
 def _with_exits(run_dir):

@@ -10,6 +10,8 @@ import pathlib
 import shutil
 import tempfile
 
+import numpy as np
+
 import egokeras
 from egokeras.artifact_kinds import KINDS, QUANTIZATIONS, Clips, made_of
 from egokeras.compress.tflite import SIGNATURE, convert
@@ -30,13 +32,15 @@ class Export:
 
     Attributes:
         name: of the artifact's folder.
-        kind: of the artifact: `clip`; `stream`, a frame at a time; `anticipation_step` for a run that anticipates.
+        kind: of the artifact: `clip`; `stream`, a frame at a time; `early_exit`, a clip that is computed no further than its exit;
+            `anticipation_step` for a run that anticipates.
         quantization: `float32`, `float16`, `dynamic_range` (int8 weights), `mixed` (features in int8, the head over time in float32) or
             `int8` (weights and activations; clips alone).
         calibration_clips: training clips that show int8 the range of every tensor.
         memory: of a stream: `window`, the features of the last frames, so that every answer is that of their clip; or `carried`, the state
             of the head's recurrent layer, which is cheaper and goes on beyond the length of a clip.
         reset_frames: of a stream: frames after which the memory begins anew; 0 is never.
+        lost_by_leaving: of early exits: accuracy that leaving may cost on top, in percentage points.
         max_lost_points: top-1 accuracy that any head may lose, in percentage points.
         min_agreement: clips on which any head must give the Keras model's top-1 class, in percent.
         seed: of the choice of calibration clips.
@@ -48,6 +52,7 @@ class Export:
     calibration_clips: int = 100
     memory: str = WINDOW
     reset_frames: int = 0
+    lost_by_leaving: float = 0.5
     max_lost_points: float = 1.0
     min_agreement: float = 98.0
     seed: int = 0
@@ -151,7 +156,7 @@ def _check_kinds(exports, run):
             raise InputError(
                 f"{run.path} becomes {' or '.join(kinds)}, export {export.name!r} makes {export.kind!r}; give one of {fitting}."
             )
-        frames = next(iter(run.model.input.values())).shape[1]
+        frames = next(iter(run.inputs.values())).shape[1]
         if 0 < export.reset_frames < frames:
             raise InputError(
                 f"export {export.name!r}: reset_frames is {export.reset_frames}; a clip has {frames} frames: give at least that."
@@ -186,8 +191,18 @@ class _Made:
     kind: Clips
     artifact: Artifact
 
-    def gate(self):
-        return self.kind.run.gate(self.kind.export, self.kind.answers(self.artifact))
+    def judge(self):
+        """What the gate measures, and what artifact.json says of the artifact's own answers."""
+        run, kind, answers = self.kind.run, self.kind, self.kind.answers(self.artifact)
+
+        def predict(inputs):
+            clips = [
+                answers({name: values[number] for name, values in inputs.items()}) for number in range(len(next(iter(inputs.values()))))
+            ]
+            return {output: np.stack([clip[output] for clip in clips]) for output in clips[0]}
+
+        found = run.answers(kind, predict, kind.export.name)
+        return run.gate(kind, found), kind.decided(found)
 
 
 def _artifact(kind, parts):
@@ -199,7 +214,7 @@ def _artifact(kind, parts):
         "parts": described,
         "files": {file.name: {"sha256": sha256(file), "bytes": file.stat().st_size} for file in files},
         **kind.describe(),
-        "parent": {"run": run.path.resolve().name, "model_sha256": sha256(run.path / "model.keras"), "data_sha256": run.shards.sha256},
+        "parent": {"run": run.path.resolve().name, "model_sha256": "+".join(run.sources), "data_sha256": run.shards.sha256},
         "quantization": kind.export.quantization,
         "egokeras": egokeras.__version__,
     }
@@ -209,7 +224,7 @@ def _artifact(kind, parts):
 def _ship(run, export, made, accept_untested):
     if isinstance(made, InputError):
         return Shipment(export=export, reason=str(made))
-    gate, artifact = made.gate(), made.artifact
+    (gate, decided), artifact = made.judge(), made.artifact
     if gate["answer"] == TOO_FEW and accept_untested:
         gate["answer"] = UNTESTED
     if gate["answer"] == FAIL:
@@ -217,7 +232,7 @@ def _ship(run, export, made, accept_untested):
         return Shipment(export=export, gate=gate, reason=reason)
     if gate["answer"] == TOO_FEW:
         return Shipment(export=export, gate=gate, reason=_too_few(run, export, gate))
-    write_json(artifact.folder / MANIFEST, {**artifact.manifest, "gate": gate})
+    write_json(artifact.folder / MANIFEST, {**artifact.manifest, **decided, "gate": gate})
     return Shipment(export=export, gate=gate, path=_move(artifact.folder, run.path / "exports" / export.name))
 
 
@@ -228,7 +243,7 @@ def _nearest(run, export, work):
     milder = [dataclasses.replace(export, name=shipped_as[export.kind, kind], quantization=kind) for kind in kinds]
     with tempfile.TemporaryDirectory(dir=work) as folder:
         for other, made in zip(milder, _convert(run, milder, pathlib.Path(folder)), strict=True):
-            if not isinstance(made, InputError) and made.gate()["answer"] == PASS:
+            if not isinstance(made, InputError) and made.judge()[0]["answer"] == PASS:
                 return f"the nearest that passes is {other.name}"
     return "no other kind passes either" if milder else "nothing is nearer to the Keras model"
 

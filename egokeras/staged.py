@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import itertools
 import time
+import warnings
 from collections.abc import Mapping
 
 import keras
@@ -57,7 +58,9 @@ def segments(model, groups):
                     taken[number][tensor.name] = tensor
                     if maker >= 0:
                         given[maker][tensor.name] = tensor
-    return [keras.Model(*ends) for ends in zip(taken, given, strict=True)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that what is handed on is called ...CLONE where it comes in
+        return [keras.Model(*ends) for ends in zip(taken, given, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -186,7 +186,17 @@ def leave(answers, threshold):
         answers: Z (exits, clips, classes).
         threshold: of the largest probability.
     """
-    sure = softmax(answers).max(axis=2) > threshold
+    return leave_together({"": answers}, {"": threshold})
+
+
+def leave_together(answers, thresholds):
+    """The exit (from 0) at which each clip leaves that has to be sure in all label spaces at once: (clips,) int64.
+
+    Args:
+        answers: label space to Z (exits, clips, classes).
+        thresholds: label space to what the largest probability must exceed.
+    """
+    sure = np.all([softmax(z).max(axis=2) > thresholds[space] for space, z in answers.items()], axis=0)
     sure[-1] = True
     return sure.argmax(axis=0)
 

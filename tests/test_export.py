@@ -209,7 +209,7 @@ def test_interrupted_work_leaves_nothing(quick, monkeypatch):
 
 
 def test_large_splits_are_judged_on_a_part(quick, monkeypatch):
-    monkeypatch.setattr(gated_run.Run, "most", 50)
+    monkeypatch.setattr(gated_run, "GATE_CLIPS", 50)
     (shipment,) = ship_all([Export(name="plain")], quick)
     assert (shipment.gate["clips"], shipment.gate["windows"]) == (50, 50)
 

@@ -157,7 +157,8 @@ def test_the_command_prints_the_gate_at_every_time(run_dir, copied, capsys):
 
 def test_a_step_of_another_model_is_refused_and_leaves_nothing(run_dir, run, copied, monkeypatch):
     before = sorted(run_dir.rglob("*"))
-    monkeypatch.setitem(vars(run), "_logits", {name: np.roll(logits, 1, axis=0) for name, logits in run._logits.items()})
+    rolled = {name: np.roll(logits, 1, axis=0) for name, logits in run._expected["steps"].items()}
+    monkeypatch.setitem(run._expected, "steps", rolled)
     with pytest.raises(
         InputError, match=r"mine fails its gate: action 2 s .*logits differ by up to .*; nothing is nearer to the Keras model"
     ):
@@ -166,9 +167,10 @@ def test_a_step_of_another_model_is_refused_and_leaves_nothing(run_dir, run, cop
 
 
 def test_the_nearest_that_passes_is_named_as_it_is_shipped(run_dir, run, quick, monkeypatch):
-    found = {"clips": 300, "windows": 0, "videos": 30}
+    counts = {"clips": 300, "windows": 0, "videos": 30}
     monkeypatch.setattr(export, "explain", lambda gate: "it is bad")
-    monkeypatch.setattr(run, "gate", lambda kind, answers: {**found, "answer": "pass" if kind.quantization == "float16" else "fail"})
+    answer = {"float16": "pass"}
+    monkeypatch.setattr(gated_run.Run, "gate", lambda self, kind, found: {**counts, "answer": answer.get(kind.export.quantization, "fail")})
     with pytest.raises(InputError, match="mine fails its gate: it is bad; the nearest that passes is anticipation_step_float16"):
         ship(Export(name="mine", kind="anticipation_step", quantization="dynamic_range"), run_dir)
 
@@ -178,7 +180,7 @@ def test_an_export_for_clips_is_refused(run_dir, quick):
         ship(load("int8"), run_dir)
     with pytest.raises(InputError, match="kind 'anticipation_step' with quantization 'int8' is not made"):
         Export(name="x", kind="anticipation_step", quantization="int8")
-    with pytest.raises(InputError, match="kind 'step' is unknown; it is one of clip, stream, anticipation_step"):
+    with pytest.raises(InputError, match="kind 'step' is unknown; it is one of clip, stream, anticipation_step, early_exit"):
         Export(name="x", kind="step")
 
 

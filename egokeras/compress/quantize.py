@@ -39,17 +39,27 @@ def write_calibration(shards, rows, labels, files, *, count, seed, apart=False):
     """
     rows = rows[pick(labels, count, seed)]
     with contextlib.ExitStack() as stack:
-        # not memory maps: on a full disk those would end the process
-        opened = {name: stack.enter_context(open(path, "wb")) for name, path in files.items()}
-        for name, file in opened.items():
+        opened = {}
+        for name, path in files.items():
             time, *picture = shards.modalities[name]
             shape = (len(rows) * time, *picture) if apart else (len(rows), time, *picture)
-            header = {"descr": np.lib.format.dtype_to_descr(np.dtype("uint8")), "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
+            opened[name] = stack.enter_context(npy_writer(path, shape, "uint8"))
         for start in range(0, len(rows), CHUNK):
             clips = shards.inputs(rows[start : start + CHUNK])
-            for name, file in opened.items():
-                file.write(clips[name].tobytes())
+            for name, write in opened.items():
+                write(clips[name])
+
+
+@contextlib.contextmanager
+def npy_writer(path, shape, dtype):
+    """A function that appends arrays to a `.npy` of a shape known beforehand.
+
+    It writes, and maps nothing: on a full disk a memory map would end the process.
+    """
+    with open(path, "wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        yield lambda values: file.write(np.ascontiguousarray(values, dtype).tobytes())
 
 
 def representative(files):
@@ -58,15 +68,17 @@ def representative(files):
     A black and a white pixel are put into the first example, so that an input's range is 0..255 and a uint8 pixel is its own code.
 
     Args:
-        files: input to a `.npy` of its examples: uint8 pixels that `write_calibration` wrote, or float32 from inside a network.
+        files: input to a `.npy` of its examples: uint8 pixels that `write_calibration` wrote, or float32 from inside a network, with its
+            axis for the batch, into which frames may be folded.
     """
 
     def examples():
         stored = {name: np.load(path, mmap_mode="r", allow_pickle=False) for name, path in files.items()}
         for number in range(len(next(iter(stored.values())))):
-            batch = {name: values[number][None].astype(np.float32) for name, values in stored.items()}
-            for name in batch if number == 0 else ():
-                if stored[name].dtype == np.uint8:
+            batch = {name: values[number].astype(np.float32) for name, values in stored.items()}
+            for name in [name for name, values in stored.items() if values.dtype == np.uint8]:
+                batch[name] = batch[name][None]
+                if number == 0:
                     batch[name].flat[:2] = 0, 255
             yield batch
 

@@ -15,7 +15,7 @@ def inference_twin(model, outputs=None, batch=1, pixels="uint8"):
     Args:
         model: functional `keras.Model` with named inputs and dict outputs; models may be nested in it to any depth.
         outputs: names of the outputs to keep; None keeps all.
-        batch: the static batch size.
+        batch: the batch size of inputs that have no static one.
         pixels: dtype in which uint8 inputs arrive, with the same values 0..255; int8 wants `float32` (see `tflite`).
 
     Returns:
@@ -27,7 +27,8 @@ def inference_twin(model, outputs=None, batch=1, pixels="uint8"):
     config = _for_inference(model.get_config(), pixels)
     for layer in config["layers"]:
         if layer["class_name"] == "InputLayer":
-            layer["config"]["batch_shape"] = (batch, *layer["config"]["batch_shape"][1:])
+            size, *shape = layer["config"]["batch_shape"]
+            layer["config"]["batch_shape"] = (size or batch, *shape)
     twin = type(model).from_config(config)
     twin.set_weights(model.get_weights())
     wanted = list(twin.output) if outputs is None else outputs

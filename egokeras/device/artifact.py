@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from egokeras.device.early_exit import StagedArtifact
 from egokeras.device.manifest import CLIP, INPUT, MANIFEST, STEP, STREAM, check_manifest
 from egokeras.device.parts import Parts
 from egokeras.errors import InputError
@@ -139,13 +140,16 @@ class Artifact:
             clip: (frames, height, width, channels) or (1, frames, height, width, channels) uint8; of several inputs, these by name.
 
         Returns:
-            Head to (classes,) float32.
+            Head to (classes,) float; of an artifact with early exits, those of the exit at which the clip leaves.
         """
         self.expect(CLIP)
         clips, wanted = clip if isinstance(clip, Mapping) else {INPUT: clip}, self.manifest["inputs"]
         if set(clips) != set(wanted):
             raise InputError(f"{self.folder} takes clips of {', '.join(wanted)}, these are of {', '.join(clips)}.")
-        outputs = self.parts.run({name: self._checked(clips[name], tuple(about["shape"][1:])) for name, about in wanted.items()})
+        inputs = {name: self._checked(clips[name], tuple(about["shape"][1:])) for name, about in wanted.items()}
+        if "exits" in self.manifest:
+            return dict(StagedArtifact(self).answer(inputs).logits)
+        outputs = self.parts.run(inputs)
         return {head: outputs[head][0] for head in self.classes}
 
     def _checked(self, clip, shape):

@@ -3,7 +3,7 @@
 Three kinds of artifact are exported. A `clip` takes the frames of a clip at once, of one modality or of several. A `stream` takes one
 frame and a state, every `clip_seconds / frames` seconds, and an `anticipation_step` one observation and a state, every
 `anticipation.step` seconds; both give predictions and the new state, whose tensors have the names of the old. What computes this are
-`parts`: TFLite files, each of which takes inputs of the artifact and what those before it gave.
+`parts`: TFLite files, each of which takes inputs of the artifact and what those before it gave. With early exits each part ends in one.
 """
 
 import re
@@ -54,6 +54,8 @@ def check_manifest(file, manifest):
         if part["file"] not in files:
             raise InputError(f"{file}: files has no entry for {part['file']!r} of parts; export it again.")
     _require(manifest["parts"], file, "parts", [])
+    if "exits" in manifest:
+        _check_exits(file, manifest)
     for name, entry in files.items():
         _require(isinstance(entry, dict) and isinstance(entry.get("bytes"), int), file, f"files.{name}.bytes", entry)
         _require(re.fullmatch("[0-9a-f]{64}", str(entry.get("sha256"))), file, f"files.{name}.sha256", entry.get("sha256"))
@@ -66,7 +68,10 @@ def tensors(manifest):
 
 
 def logits(manifest):
-    """Head to the shape of its logits, as a list."""
+    """Output to the shape of its logits, as a list: one for each head, or with early exits for each head and exit, `verb_1`."""
+    if "exits" in manifest:
+        numbers = range(1, len(manifest["exits"]["names"]) + 1)
+        return {f"{head}_{number}": [1, len(names)] for head, names in manifest["outputs"].items() for number in numbers}
     times = [len(manifest["anticipation"]["times"])] if manifest.get("kind", CLIP) == STEP else []
     return {head: [1, *times, len(names)] for head, names in manifest["outputs"].items()}
 
@@ -121,6 +126,24 @@ def _check_step(file, manifest):
     times, steps = (_field(file, about, name, kind, "anticipation.") for name, kind in (("times", list), ("steps", int)))
     _require(times and all(map(_seconds, times)), file, "anticipation.times", times)
     _require(len(times) <= steps <= 1000, file, "anticipation.steps", steps)
+
+
+def _check_exits(file, manifest):
+    exits = _field(file, manifest, "exits", dict)
+    names = _field(file, exits, "names", list, "exits.")
+    plain = all(isinstance(name, str) and not CONTROL.search(name) for name in names)
+    _require(plain and len(names) == len(manifest["parts"]) and manifest.get("kind", CLIP) == CLIP, file, "exits.names", names)
+    weights, thresholds = (_field(file, exits, field, dict, "exits.") for field in ("weights", "thresholds"))
+    for field, found in (("weights", weights), ("thresholds", thresholds)):
+        _require(set(found) == set(manifest["outputs"]), file, f"exits.{field}", list(found))
+    for head, rows in weights.items():
+        square = (
+            isinstance(rows, list) and len(rows) == len(names) and all(isinstance(row, list) and len(row) == len(names) for row in rows)
+        )
+        finite = square and all(type(value) in (int, float) and abs(value) < MOST for row in rows for value in row)
+        _require(finite, file, f"exits.weights.{head}", rows)
+    for head, threshold in thresholds.items():
+        _require(type(threshold) in (int, float) and 0 <= threshold <= 1, file, f"exits.thresholds.{head}", threshold)
 
 
 def _check_tensors(file, field, entries):

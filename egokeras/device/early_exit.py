@@ -1,0 +1,79 @@
+"""Early exits on the device: a clip is computed no further than the exit that is sure of it.
+
+Needs numpy and ai-edge-litert. Soufleri et al., https://arxiv.org/abs/2407.02713: exit j answers with Z_j = sum over i <= j of w_ji z_i.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from egokeras.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Answer:
+    """What a clip got.
+
+    Attributes:
+        exit: at which it left, from 0.
+        name: of that exit.
+        logits: head to Z (classes,) float64.
+    """
+
+    exit: int
+    name: str
+    logits: Mapping[str, np.ndarray]
+
+
+class StagedArtifact:
+    """Runs an artifact with `exits`, part after part.
+
+    Attributes:
+        names: of the exits, in the order of their computation.
+        thresholds: head to what its largest probability must exceed for a clip to leave.
+
+    Raises:
+        InputError: the artifact has no exits.
+    """
+
+    def __init__(self, artifact):
+        about = artifact.manifest.get("exits")
+        if about is None:
+            raise InputError(f"{artifact.folder} has no early exits; export the run with early_exit.")
+        self.artifact, self.names, self.thresholds = artifact, tuple(about["names"]), about.get("thresholds", {})
+        self._weights = {head: np.array(values, np.float64) for head, values in about["weights"].items()}
+
+    def steps(self, inputs):
+        """Compute a clip exit by exit; what is not asked for is not computed.
+
+        Args:
+            inputs: name to a clip with an axis for the batch.
+
+        Yields:
+            Head to Z (classes,) float64 of each exit.
+        """
+        z: dict[str, list] = {head: [] for head in self._weights}
+        for number, given in enumerate(self.artifact.parts.steps(inputs)):
+            for head, found in z.items():
+                found.append(given[f"{head}_{number + 1}"][0])
+            yield {head: weights[number, : number + 1] @ np.stack(z[head]) for head, weights in self._weights.items()}
+
+    def answer(self, inputs, thresholds=None):
+        """The `Answer` to a clip, which leaves at the first exit that is sure in all heads, or at the last.
+
+        Args:
+            inputs: as for `steps`.
+            thresholds: others than the artifact's.
+        """
+        thresholds, last = thresholds or self.thresholds, len(self.names) - 1
+        return next(
+            Answer(exit=number, name=self.names[number], logits=logits)
+            for number, logits in enumerate(self.steps(inputs))
+            if number == last or all(_surest(logits[head]) > threshold for head, threshold in thresholds.items())
+        )
+
+
+def _surest(logits):
+    """The largest probability."""
+    return 1 / np.exp(logits - logits.max()).sum()
