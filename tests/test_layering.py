@@ -10,7 +10,7 @@ import pytest
 ROWS = [
     ["cli"],
     ["commands"],
-    ["experiments"],
+    ["experiments", "untrained"],
     ["evaluate", "export", "report", "sheet", "train", "visualize"],
     ["artifact_kinds", "gated_run"],
     ["exit_ensemble"],

@@ -1,14 +1,9 @@
 """`egokeras describe`: what a recipe would train, without training it."""
 
-import dataclasses
 import json
 
 EXAMPLE = "egokeras describe report_convnet1d"
 TENSORFLOW = True
-FEATURES = (14, 1024)  # RU-LSTM's
-SHAPES: dict[str, tuple[int, ...]] = {"objects": (14, 352), "labels": (10, 3)}
-SHAPES |= {name: (3, 224, 224, 2 if name == "motion_vector" else 3) for name in ("iframe", "residual", "motion_vector")}  # CoViAR's
-SHAPES |= {"rgb": (3, 224, 224, 3), "flow": (3, 224, 224, 10), "rgb_difference": (3, 224, 224, 15)}  # TSN's
 
 
 def add_arguments(parser):
@@ -45,16 +40,11 @@ def _facts(stage, with_layers):
     """Inputs, outputs, parameters and MACs of one stage's student; random weights serve as well as trained ones."""
     import keras
 
-    from egokeras import students, train
+    from egokeras import untrained
     from egokeras.compress.cost import cost
 
-    shards = stage.data.open() if stage.data.shards else None
-    classes = train.class_counts(stage, shards) if shards else _expected_classes(stage)
-    model = _untrained(stage.model)
-    shapes, assumed = (shards.modalities, []) if shards else _expected_shapes(getattr(model, "model", model), stage.data.crop)
-    built = students.build(model, classes, shapes)
+    built, assumed = untrained.build(stage)
     parts = {part.name: _parameters(part) for part in built.layers if isinstance(part, keras.Model)}
-    assumed += [] if shards else [f"{count} classes of {head}" for head, count in classes.items() if head not in stage.data.classes]
     return {
         "name": stage.name,
         "assumed": assumed,
@@ -78,39 +68,6 @@ def _layers(built):
     so_far = dict(zip(macs, itertools.accumulate(macs.values()), strict=True))
     whole = max(1, *so_far.values())
     return [[name, *tensor.shape[1:], so_far[name] / whole] for name, tensor in places(flat).items()]
-
-
-def _untrained(spec):
-    """A model's dataclass without files of weights."""
-    parts = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
-    changed = {name: _untrained(part) for name, part in parts.items() if dataclasses.is_dataclass(part)}
-    return dataclasses.replace(spec, **changed, **({"weights": None} if "weights" in parts else {}))
-
-
-def _expected_classes(stage):
-    classes = stage.data.classes
-    heads = stage.data.heads or tuple(space for space in ("verb", "noun") if space in classes)
-    return {head: classes.get(head, 10) for head in heads or classes} or {"action": 10}
-
-
-def _expected_shapes(model, crop):
-    """Modality to the shape of a clip where there is no data, and what only the data can tell and was assumed."""
-    if hasattr(model, "modalities"):
-        shapes = {modality: _seen(SHAPES.get(modality, FEATURES), model, crop) for modality in model.modalities or ("rgb_features",)}
-        return shapes, [f"{modality} of {' x '.join(map(str, shape))}" for modality, shape in shapes.items()]
-    if not hasattr(model, "frames"):
-        return {"labels": SHAPES["labels"]}, [f"labels of {' x '.join(map(str, SHAPES['labels']))}"]
-    known = {name: getattr(model, name) or getattr(crop, name, None) for name in ("frames", "size")}
-    frames, size = known["frames"] or 20, known["size"] or 224
-    return {"rgb": (frames, size, size, 3)}, [f"{frames} frames"] * (not known["frames"]) + [f"{size} px"] * (not known["size"])
-
-
-def _seen(shape, model, crop):
-    """The shape of a clip of pictures with the segments and the size that the recipe's model or crop has."""
-    if len(shape) != 4:
-        return shape
-    segments, size = (getattr(model, name) or getattr(crop, name, None) for name in ("segments", "size"))
-    return (segments or shape[0], size or shape[1], size or shape[2], shape[3])
 
 
 def _parameters(part):
