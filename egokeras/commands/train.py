@@ -276,9 +276,8 @@ def _evaluate(model, stage, folder, how):
 def _export(names, run_dir, accept_untested):
     """Ship what passes the gate and measure it; returns how many were refused."""
     from egokeras import export
-    from egokeras.commands import benchmark
     from egokeras.commands.export import lines
-    from egokeras.device import latency
+    from egokeras.device import latency, tables
     from egokeras.files import write_json
 
     with _step("export " + ", ".join(names)):
@@ -290,9 +289,9 @@ def _export(names, run_dir, accept_untested):
             print(f"refused: {shipment.reason}", file=sys.stderr)
     if shipped:
         with _step("measure on this machine"):
-            record = {"host": latency.host(), "results": [latency.measure(path, threads, 2.0) for path in shipped for threads in (1, 2)]}
+            record = latency.record([latency.measure(path, threads, 2.0) for path in shipped for threads in (1, 2)])
             write_json(run_dir / "latency.json", record)
-            print(benchmark.text(record))
+            print(tables.text([record]))
     return len(shipments) - len(shipped)
 
 

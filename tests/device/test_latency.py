@@ -1,12 +1,9 @@
 """Latency: the figures belong together, a bad file ends its own process only, ratios cancel what slows the machine."""
 
-import platform
-import time
-
 import numpy as np
 import pytest
 
-from egokeras.device import latency
+from egokeras.device import latency, timing
 from egokeras.errors import InputError
 
 
@@ -15,7 +12,7 @@ def test_measures_an_artifact(tiny):
     assert (result["artifact"], result["path"], result["threads"]) == ("tiny", str(tiny), 2)
     assert result["bytes"] == (tiny / "model.tflite").stat().st_size
     assert 0 < result["p50_ms"] <= result["p90_ms"] <= result["p95_ms"]
-    assert result["runs"] >= latency.MIN_RUNS
+    assert result["runs"] >= timing.MIN_RUNS
     assert result["load_ms"] > 0
     assert result["first_ms"] > 0
     assert result["runs"] * result["mean_ms"] == pytest.approx(100, rel=0.9)
@@ -38,15 +35,6 @@ def test_compares_round_by_round(tiny, bare):
     assert (first["ratio"], first["ratio_low"], first["ratio_high"]) == (1, 1, 1)
     assert second["artifact"] == "bare"
     assert 0 < second["ratio_low"] <= second["ratio"] <= second["ratio_high"]
-
-
-def test_ratio_of_a_drifting_machine():
-    """Twice as slow in every round, on a machine that gets ten times slower."""
-    first = [[1.0, 1.0, 5.0], [10.0, 10.0], [10.0, 10.0, 10.0]]
-    second = [[2.0], [20.0, 20.0], [22.0, 20.0, 18.0]]
-    result = latency._against(first, second)
-    assert (result["ratio"], result["ratio_low"], result["ratio_high"]) == (2, 2, 2)
-    assert result["p50_ms"] == 20
 
 
 @pytest.mark.parametrize("damage", ["text", "cut", "zeroed", "noise"])
@@ -79,36 +67,27 @@ def test_a_missing_file_is_named(tmp_path):
         latency.measure(tmp_path / "none.tflite")
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.float32, np.int32, np.bool_])
-def test_inputs_have_the_type_and_shape_that_the_model_takes(dtype):
-    found = latency._input({"shape": np.array([1, 50, 3]), "dtype": dtype})
-    assert (found.shape, found.dtype) == ((1, 50, 3), dtype)
-    if dtype in (np.uint8, np.int8):
-        assert found.max() - found.min().astype(int) > 200
+def test_a_record_says_where_it_was_made():
+    assert latency.record([1]) == {"host": latency.host(), "results": [1]}
 
 
-def test_time_is_in_milliseconds(tiny):
-    model = latency.Model(tiny / "model.tflite", 1)
-    model.run = lambda: time.sleep(0.02)
-    assert 20 <= model.time() < 200
+def test_one_stream_begins_with_a_process(tiny):
+    found = latency.sustain(tiny, seconds=0.5, fps=20, stride=0.1, frame_size=(24, 32))
+    assert found["cold_start_ms"] > found["load_ms"] + found["first_ms"] > 0
+    assert (found["frames"], found["answers"]) == (10, 5) and found["seconds"] >= 0.5
+    assert set(found["stages"]) == {"resize", "model"} and found["decoder"] is None
 
 
-def test_memory_is_what_was_added(tiny):
-    model = latency.Model(tiny / "model.tflite", 1)
-    model.before = latency._memory("VmHWM") - 5
-    assert 5 <= model.added_mb < 50
+def test_pictures_are_resized_as_the_artifact_says(tiny, bare, monkeypatch):
+    jobs = []
+    monkeypatch.setattr(latency, "_child", lambda job, limit: jobs.append((job, limit)))
+    latency.sustain(tiny, seconds=1000)
+    latency.sustain(bare)
+    assert [job["picture"] for job, _ in jobs] == [[12, 16, "squash"], None]
+    assert jobs[0][1] == latency.LIMIT + 1000
 
 
-def test_host_names_the_processor(monkeypatch):
-    host = latency.host()
-    assert host["processor"]
-    assert host["cores"] >= 1
-    assert platform.machine() in host["system"]
-
-
-def test_a_board_is_named_before_its_processor(monkeypatch):
-    files = {"/proc/device-tree/model": "NVIDIA Jetson Orin Nano", "/proc/cpuinfo": "processor : 0\nmodel name : ARMv8"}
-    monkeypatch.setattr(latency, "_text", files.get)
-    assert latency._processor() == "NVIDIA Jetson Orin Nano"
-    del files["/proc/device-tree/model"]
-    assert latency._processor() == "ARMv8"
+def test_a_video_that_cannot_be_decoded_is_said(tiny, tmp_path):
+    (tmp_path / "no.mp4").write_text("no video")
+    with pytest.raises(InputError, match=r"no\.mp4"):
+        latency.sustain(tiny, seconds=0.1, video=tmp_path / "no.mp4")
