@@ -1,17 +1,23 @@
-"""`egokeras predict`: label a video file or a camera with an artifact."""
+"""`egokeras predict`: label a video file, a camera or raw frames from standard input with an artifact."""
 
+import argparse
 import contextlib
 import fractions
+import itertools
 import json
 import os
 import pathlib
+import re
 import sys
 import time
 
 from egokeras.errors import InputError
 from egokeras.files import atomic
 
-EXAMPLE = "egokeras predict runs/demo/exports/int8 kitchen.mp4 --output labelled.mp4"
+EXAMPLE = """egokeras predict runs/demo/exports/int8 kitchen.mp4 --output labelled.mp4
+         egokeras predict runs/demo/exports/int8 --camera "v4l2src ! videoconvert ! appsink" --json
+         ffmpeg -i kitchen.mp4 -f rawvideo -pix_fmt rgb24 - | egokeras predict int8 - --size 640x480 --fps 30"""
+STDIN = pathlib.Path("-")
 # Containers that are one file each: a playlist could open others.
 CONTAINERS = "mov,matroska,avi,gif,mpegts,mpeg,mpegvideo,flv,asf,ogg,ivf,mxf,nut,dv,rm,h264,hevc"
 OUTPUTS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -23,8 +29,14 @@ ESCAPE = 27
 
 def add_arguments(parser):
     parser.add_argument("artifact", metavar="ARTIFACT", help="folder of an artifact")
-    parser.add_argument("video", nargs="?", type=pathlib.Path, metavar="VIDEO", help="video file (needs the extra `video`)")
-    parser.add_argument("--camera", type=int, metavar="N", help="number of a camera, instead of a video (needs OpenCV); q ends")
+    parser.add_argument(
+        "video", nargs="?", type=pathlib.Path, metavar="VIDEO", help="video file (needs the extra `video`), or - for raw rgb24 frames"
+    )
+    parser.add_argument(
+        "--camera", metavar="SOURCE", help="number of a camera, or what else OpenCV opens: a URL, a GStreamer pipeline; q ends"
+    )
+    parser.add_argument("--size", type=_size, metavar="WxH", help="of the frames on standard input")
+    parser.add_argument("--fps", type=float, metavar="F", help="frames per second on standard input")
     parser.add_argument("--output", type=pathlib.Path, metavar="FILE", help="annotated video, .mp4, .mov or .mkv, without sound")
     parser.add_argument("--stride", type=float, default=0.5, metavar="S", help="seconds between predictions (%(default)s)")
     parser.add_argument("--top", type=int, default=1, metavar="K", help="answers to show (%(default)s)")
@@ -43,9 +55,11 @@ def run(args):
     artifact.expect(CLIP, STREAM)
     stream = (SteppedStream if artifact.kind == STREAM else Stream)(artifact, args.stride)
     with contextlib.ExitStack() as stack:
-        if args.camera is None:
+        show = None
+        if args.video == STDIN:
+            frames, rate = _raw(sys.stdin.buffer, args.size, args.fps), _rate(args.fps)
+        elif args.camera is None:
             frames, rate = stack.enter_context(_video(args.video))
-            show = None
         else:
             frames, rate = stack.enter_context(_camera(args.camera))
             show = stack.enter_context(_window())
@@ -57,7 +71,11 @@ def run(args):
 
 def _check(args):
     if (args.video is None) == (args.camera is None):
-        raise InputError("give either a video file or --camera N.")
+        raise InputError("give either a video file or --camera.")
+    if (args.video == STDIN) != (args.size is not None) or (args.video == STDIN) != (args.fps is not None):
+        raise InputError("--size and --fps are of raw frames from standard input: give both with -, and with nothing else.")
+    if args.fps is not None and not 0 < args.fps <= 1000:
+        raise InputError(f"--fps is {args.fps:g}; give more than 0 and at most 1000.")
     for name in ("top", "threads"):
         if getattr(args, name) < 1:
             raise InputError(f"--{name} is {getattr(args, name)}; give at least 1.")
@@ -147,17 +165,52 @@ def _upright(path, av, container, stream, rate):
         raise InputError(f"{path} has no frame that can be decoded; give another file.")
 
 
+def _raw(file, picture, fps):
+    """Frames of a size (height, width) from a stream of bytes, as (seconds, RGB picture)."""
+    import numpy as np
+
+    height, width = picture
+    size = height * width * 3
+    for number in itertools.count():
+        content = file.read(size)
+        if len(content) < size:
+            if content:
+                found = f"standard input ends {len(content)} bytes into frame {number + 1}, and one of {width}x{height} has {size}"
+                raise InputError(f"{found}; check --size, and that the pixels are rgb24.")
+            return
+        yield number / fps, np.frombuffer(content, np.uint8).reshape(height, width, 3)
+
+
+def _size(text):
+    """`640x480` as (height, width)."""
+    if not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a width and a height such as 640x480")
+    width, height = map(int, text.split("x"))
+    return height, width
+
+
+def _rate(fps):
+    return fractions.Fraction(fps).limit_denominator(1001)
+
+
 @contextlib.contextmanager
-def _camera(number):
-    """Frames of a camera as (seconds from now, RGB picture), and its frames per second."""
+def _camera(source):
+    """Frames of a camera, as OpenCV opens it, as (seconds from now, RGB picture), and its frames per second."""
     cv2 = _import("cv2", "for a camera", "opencv-python")
-    camera = cv2.VideoCapture(number)
+    if source.isdecimal():
+        camera, cure = cv2.VideoCapture(int(source)), f"check that it is plugged in, its number, and the rights to /dev/video{source}"
+    elif "!" in source:
+        if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+            raise InputError(
+                "--camera is a GStreamer pipeline, and this OpenCV was built without GStreamer; JetPack's has it, PyPI's has not."
+            )
+        camera, cure = cv2.VideoCapture(source, cv2.CAP_GSTREAMER), "try the pipeline with gst-launch-1.0; it has to end in appsink"
+    else:
+        camera, cure = cv2.VideoCapture(source), "check the path or the address"
     try:
         if not camera.isOpened():
-            raise InputError(
-                f"camera {number} does not open; check that it is plugged in, its number, and the rights to /dev/video{number}."
-            )
-        yield _capture(camera, number), fractions.Fraction(camera.get(cv2.CAP_PROP_FPS) or 30).limit_denominator(1001)
+            raise InputError(f"camera {source} does not open; {cure}.")
+        yield _capture(camera, source), _rate(camera.get(cv2.CAP_PROP_FPS) or 30)
     finally:
         camera.release()
 

@@ -1,5 +1,6 @@
 """`egokeras predict`: what is printed when, upright pictures, the annotated video, cameras, and what may be missing."""
 
+import io
 import json
 import runpy
 import sys
@@ -160,7 +161,12 @@ def test_playlists_are_not_followed(tiny, video, tmp_path, capsys):
         (["VIDEO", "--output", "a.webp"], "must end in .mp4"),
         (["VIDEO", "--output", "none/a.mp4"], "the folder none does not exist"),
         (["VIDEO", "--output", "VIDEO"], "is the video itself"),
-        (["--camera", "99"], "camera 99 does not open"),
+        (["--camera", "99"], "camera 99 does not open; check that it is plugged in"),
+        (["--camera", "none.sdp"], "camera none.sdp does not open; check the path or the address"),
+        (["-"], "give both with -"),
+        (["-", "--size", "64x48"], "give both with -"),
+        (["VIDEO", "--size", "64x48", "--fps", "20"], "give both with -"),
+        (["-", "--size", "64x48", "--fps", "0"], "--fps is 0"),
     ],
 )
 def test_what_cannot_be_done_is_said(tiny, video, arguments, message, capsys):
@@ -180,7 +186,10 @@ def test_says_what_to_install(tiny, video, module, arguments, package, monkeypat
 class Camera:
     """Gives red pictures in BGR until somebody presses Ctrl-C."""
 
-    def __init__(self, number):
+    opened: list = []
+
+    def __init__(self, *source):
+        self.opened.append(source)
         self.left = 40
 
     def isOpened(self):
@@ -214,6 +223,49 @@ def test_a_camera_prints_until_interrupted_and_keeps_the_recording(tiny, camera,
     frames = decode(tmp_path / "out.mp4")
     assert len(frames) == 40
     assert frames[0][1][0, 0, 0] > 200
+
+
+def test_a_camera_is_whatever_opencv_opens(tiny, camera, monkeypatch, capsys):
+    monkeypatch.setattr(cv2.videoio_registry, "hasBackend", lambda _: True)
+    Camera.opened.clear()
+    for source in ("2", "rtsp://10.0.0.2/stream", "nvarguscamerasrc ! appsink"):
+        assert cli.main(["predict", tiny, "--camera", source]) == 0
+    assert Camera.opened == [(2,), ("rtsp://10.0.0.2/stream",), ("nvarguscamerasrc ! appsink", cv2.CAP_GSTREAMER)]
+    monkeypatch.setattr(cv2.videoio_registry, "hasBackend", lambda _: False)
+    assert cli.main(["predict", tiny, "--camera", "nvarguscamerasrc ! appsink"]) == 1
+    assert "built without GStreamer" in capsys.readouterr().err
+
+
+@pytest.fixture
+def piped(monkeypatch):
+    """Function that puts bytes on standard input."""
+    return lambda content: monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(content)))
+
+
+def test_raw_frames_from_a_pipe(tiny, piped, tmp_path, capsys):
+    """1.75 s of red, then 1.25 s of blue, as from the file; what differs from it is H.264's rounding."""
+    pictures = plain((220, 0, 0), 35) + plain((0, 0, 220), 25)
+    piped(b"".join(picture.tobytes() for picture in pictures))
+    command = ["predict", tiny, "-", "--size", "64x48", "--fps", str(FPS), "--json", "--output", str(tmp_path / "out.mp4")]
+    assert cli.main(command) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(record["start"], record["stop"]) for record in records] == [(0.0, 1.0), (0.5, 1.5), (1.0, 2.0), (1.5, 2.5)]
+    assert [record["top"][0]["name"].split()[0] for record in records] == ["open", "open", "open", "pour"]
+    assert len(decode(tmp_path / "out.mp4")) == 60
+
+
+def test_a_pipe_that_ends_within_a_frame(tiny, piped, capsys):
+    piped(bytes(64 * 48 * 3 * 25 + 7))
+    assert cli.main(["predict", tiny, "-", "--size", "64x48", "--fps", "20"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.startswith("1.0 s  ")
+    assert "ends 7 bytes into frame 26, and one of 64x48 has 9216; check --size" in captured.err
+
+
+def test_an_empty_pipe_says_nothing(tiny, piped, capsys):
+    piped(b"")
+    assert cli.main(["predict", tiny, "-", "--size", "64x48", "--fps", "20"]) == 0
+    assert capsys.readouterr().out == ""
 
 
 def test_a_window_shows_labels_and_ends_with_q(tiny, camera, monkeypatch, capsys):
