@@ -115,6 +115,26 @@ def test_benchmark(bare, tiny):
     assert [line.split()[0] for line in lines[-2:]] == ["tiny", "bare"]
 
 
+def test_a_bundle_needs_no_egokeras(bare, tiny, wheel, tmp_path):
+    """One bundle, on Python 3.10 and this one: isolated, with what a device has."""
+    run(bare / "egokeras", "benchmark", tiny, "--bundle", tmp_path / "there", "--seconds", "0.1", "--sustained", "1", "--fps", "20")
+    run(bare / "python", "-m", "venv", tmp_path / "device")
+    python = tmp_path / "device" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", "numpy", "ai-edge-litert")
+    assert run(python, "-c", "import importlib.util; print(importlib.util.find_spec('egokeras'))").strip() == "None"
+    lines = run(python, "-I", tmp_path / "there" / "latency.py", "--frame-size", "64x48").splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("tiny")] == ["tiny", "tiny"]
+    assert json.loads((tmp_path / "there" / "latency.json").read_text())["results"][0]["sustained"]["frames"] == 20
+
+
+def test_raw_frames_need_no_extra(bare, tiny):
+    """One second of blue, through a pipe."""
+    command = [bare / "egokeras", "predict", tiny, "-", "--size", "64x48", "--fps", "10", "--json"]
+    blue = np.full((11, 48, 64, 3), (0, 0, 220), np.uint8).tobytes()
+    done = subprocess.run(command, input=blue, capture_output=True, timeout=60, check=True, cwd="/")
+    assert json.loads(done.stdout)["top"][0]["name"].split()[0] == "pour"
+
+
 def test_predict_needs_one_extra(bare, tiny, video, wheel):
     assert "pip install egokeras[video]" in run(bare / "egokeras", "predict", tiny, video, code=1)
     run(bare / "python", "-m", "pip", "install", "--quiet", f"{wheel}[video]")

@@ -15,7 +15,7 @@ LATENCY = {
     "peak_memory_mb": "memory MiB",
     "processor": "processor",
 }
-SUSTAINED = {
+STREAM = {
     "artifact": "one stream",
     "threads": "threads",
     "fps": "fps",
@@ -27,6 +27,11 @@ SUSTAINED = {
     "p99_ms": "p99 ms",
     "missed": "missed %",
     "drift": "drift",
+    "processor": "processor",
+}
+PARTS = {
+    "artifact": "its parts",
+    "threads": "threads",
     "cold_start_ms": "cold start ms",
     "decode_ms": "decode ms",
     "resize_ms": "resize ms",
@@ -38,10 +43,13 @@ SUSTAINED = {
 }
 NOTHING = "-"
 LINE = 120
-ABOUT_SUSTAINED = (
-    "missed: frames without an answer, or not done with, when the next one came; drift: last tenth of the answers against the first; "
-    "decode, resize, model: medians; MHz and °C: before and after, mean clock and hottest zone; mJ: per inference, of the rail that used "
-    "most"
+ABOUT_STREAM = (
+    "From a frame to its answer. Missed: frames without an answer, or not done with, when the next one came. Drift: median of the last "
+    "tenth of the answers against that of the first."
+)
+ABOUT_PARTS = (
+    "Cold start: from the start of the process to the first answer. Decode, resize, model: medians. MHz and °C: mean clock and hottest "
+    "zone, before and after. mJ: per inference, of the rail or package that used most."
 )
 
 
@@ -52,9 +60,8 @@ def text(records):
         records: what `egokeras.device.latency.record` makes, one for each device; with `comparison` where files were compared.
     """
     parts = [[where(record["host"]) for record in records], table(*latency(records))]
-    columns, rows = sustained(records)
-    if rows:
-        parts += [[*table(columns, rows), *textwrap.wrap(ABOUT_SUSTAINED, LINE)]]
+    for found, about in ((stream(records), ABOUT_STREAM), (stream_parts(records), ABOUT_PARTS)):
+        parts += [[*table(*found), *textwrap.wrap(about, LINE)]] if found[1] else []
     parts += [[line for record in records for comparison in record.get("comparison", []) for line in _ratios(*comparison)]]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
@@ -71,13 +78,22 @@ def latency(records):
     return list(LATENCY.values()), [[cell(name, row.get(name)) for name in LATENCY] for row in _rows(records)]
 
 
-def sustained(records):
+def stream(records):
     """Headings and rows of what was run as one stream, without the columns that no device could fill."""
+    return _streams(records, STREAM)
+
+
+def stream_parts(records):
+    """The same of what a stream's time is made of, and of heat and energy."""
+    return _streams(records, PARTS)
+
+
+def _streams(records, headings):
     found = [{**row, **_flat(row["sustained"])} for row in _rows(records) if row.get("sustained")]
-    rows = [[cell(name, row.get(name)) for name in SUSTAINED] for row in found]
-    filled = [number for number in range(len(SUSTAINED)) if any(row[number] != NOTHING for row in rows)]
-    headings = list(SUSTAINED.values())
-    return [headings[number] for number in filled], [[row[number] for number in filled] for row in rows]
+    rows = [[cell(name, row.get(name)) for name in headings] for row in found]
+    filled = [number for number in range(len(headings)) if any(row[number] != NOTHING for row in rows)]
+    names = list(headings.values())
+    return [names[number] for number in filled], [[row[number] for number in filled] for row in rows]
 
 
 def _rows(records):
@@ -85,7 +101,7 @@ def _rows(records):
 
 
 def _flat(found):
-    """The figures of one stream by the names of `SUSTAINED`."""
+    """The figures of one stream by the names of `STREAM` and `PARTS`."""
     before, after = found["before"], found["after"]
     stages = {f"{stage}_ms": times["p50_ms"] for stage, times in found["stages"].items()}
     rail: dict = max(found["energy"].values(), key=lambda used: used["joules"], default={})

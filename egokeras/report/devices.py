@@ -5,10 +5,9 @@ from egokeras.files import atomic
 from egokeras.report import page
 
 ABOUT = (
-    "Milliseconds from input arrays to output arrays, copies included, each file in a process of its own. Figures of different devices are "
-    "measurements of different days; only within a device do they compare files."
+    "Milliseconds from input arrays to output arrays, copies included, each file in a process of its own. The machines were measured at "
+    "different times: a small difference between two of them says nothing."
 )
-WORDS = ("", "one stream", "processor")
 
 
 def write(path, records):
@@ -21,10 +20,14 @@ def render(records):
     """The page as a string."""
     processors = list(dict.fromkeys(record["host"]["processor"] for record in records))
     name = ", ".join(processors[:3]) + (" ..." if len(processors) > 3 else "")
-    streams = tables.sustained(records)
+    streams = tables.stream(records)
     parts = [
         ("latency", "Latency", [_table(tables.latency(records), ABOUT)]),
-        *([("stream", "One stream", [_table(streams, tables.ABOUT_SUSTAINED)])] if streams[1] else []),
+        *(
+            [("stream", "One stream", [_table(streams, tables.ABOUT_STREAM), _table(tables.stream_parts(records), tables.ABOUT_PARTS)])]
+            if streams[1]
+            else []
+        ),
         *([("energy", "Energy", [_energy(records)])] if any(_rails(records)) else []),
         ("machines", "Machines", [page.paragraph(tables.where(record["host"])) for record in records]),
     ]
@@ -43,22 +46,24 @@ def _lead(records):
 
 
 def _table(found, about):
+    """A table with the processor, which is compared, beside the file's name."""
     columns, rows = found
-    return page.table([name if name in WORDS else f"#{name}" for name in columns], rows, caption=about)
+    names = ["", "processor", *(f"#{name}" for name in columns[1:-1])]
+    return page.table(names, [[first, last, *row] for first, *row, last in rows], caption=about)
 
 
 def _rails(records):
     for record in records:
         for result in record["results"]:
             for rail, used in (result.get("sustained") or {}).get("energy", {}).items():
-                yield [result["artifact"], str(result["threads"]), rail, used, record["host"]["processor"]]
+                yield [result["artifact"], record["host"]["processor"], str(result["threads"]), rail, used]
 
 
 def _energy(records):
     """Every rail and package that a device counted, beside what it used at rest."""
-    columns = ["", "#threads", "rail", "#J", "#W", "#W at rest", "#mJ per inference", "processor"]
+    columns = ["", "processor", "#threads", "rail", "#J", "#W", "#W at rest", "#mJ per inference"]
     names = ("joules", "watts", "idle_watts", "mj_per_inference")
-    rows = [[*first, *(_figure(used[name]) for name in names), last] for *first, used, last in _rails(records)]
+    rows = [[*first, *(_figure(used[name]) for name in names)] for *first, used in _rails(records)]
     return page.table(columns, rows, caption="During the stream, of the whole rail or package; the model alone is less.")
 
 

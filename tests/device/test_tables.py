@@ -24,20 +24,22 @@ def test_every_row_names_its_processor():
 
 
 def test_columns_that_nobody_filled_are_left_out():
-    columns, rows = tables.sustained([record("A", fps=None, missed=None), record("B", drift=None), record("C without a stream")])
+    columns, rows = tables.stream([record("A", fps=None, missed=None), record("B", drift=None), record("C without a stream")])
     assert [dict(zip(columns, row, strict=True)) for row in rows] == [
         {"one stream": "int8", "threads": "1", "fps": fps, "s": "60.0", "answers": "120", "p50 ms": "9.00", "p90 ms": "10.00",
-         "p95 ms": "11.00", "p99 ms": "12.00", "missed %": missed, "drift": drift, "cold start ms": "457", "model ms": "8.50",
-         "processor": name}
+         "p95 ms": "11.00", "p99 ms": "12.00", "missed %": missed, "drift": drift, "processor": name}
         for fps, missed, drift, name in (("-", "-", "1.30", "A"), ("30.0", "12.5", "-", "B"))
     ]  # fmt: skip
+    assert tables.stream_parts([record(drift=1.0)]) == (
+        ["its parts", "threads", "cold start ms", "model ms", "processor"], [["int8", "1", "457", "8.50", "Board"]]
+    )  # fmt: skip
 
 
 def test_heat_and_energy_before_and_after():
     hot = {"mhz": [900, 1100], "temperature_c": {"cpu 0": 71.6, "gpu 1": 60.0}}
     cold = {"mhz": [1500, 1500], "temperature_c": {"cpu 0": 40.0, "gpu 1": 41.2}}
     energy = {"VDD_CPU": {"joules": 10.0, "mj_per_inference": 50.0}, "VDD_IN": {"joules": 30.0, "mj_per_inference": 150.0}}
-    columns, (row,) = tables.sustained([record(before=cold, after=hot, energy=energy)])
+    columns, (row,) = tables.stream_parts([record(before=cold, after=hot, energy=energy)])
     found = dict(zip(columns, row, strict=True))
     assert (found["MHz"], found["°C"], found["mJ"]) == ("1500 to 1000", "41 to 72", "150.0")
 
