@@ -89,6 +89,12 @@ def test_a_slow_inference_costs_the_frames_it_holds_up(clock, tmp_path):
     assert (found["answers"], found["missed"]) == (4, round(2 * 4 / 60, 4))
 
 
+def test_after_a_late_inference_the_stride_goes_on_as_before(clock, tmp_path):
+    """The first takes 1.2 s of a stride of 0.5 s: the next are at 1.2, 1.5, 2.0 and 2.5 s; none is made up for."""
+    durations = iter([0.0, 1.2])  # one makes ready
+    assert sustain(lambda: clock.sleep(next(durations, 0.0)), 3.0, 10, 0.5, root=tmp_path)["answers"] == 5
+
+
 def test_pictures_are_decoded_and_resized_in_every_frame(clock, tmp_path, monkeypatch):
     shapes = []
 
