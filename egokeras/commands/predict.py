@@ -46,6 +46,8 @@ def add_arguments(parser):
 
 def run(args):
     _check(args)
+    # A frame is too small to be resized by several threads of BLAS, which would fight the interpreter's; read when numpy is loaded.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from egokeras.device.artifact import Artifact
     from egokeras.device.frame_stream import SteppedStream
     from egokeras.device.manifest import CLIP, STREAM

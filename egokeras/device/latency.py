@@ -106,7 +106,12 @@ def _child(job, limit=LIMIT):
     """Run a job in a process of its own; its answer, or `InputError` with what became of it."""
     files = " or ".join(job["models"])
     root = str(pathlib.Path(__file__).parents[2])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+    # one thread of BLAS, as `egokeras predict` has
+    environment = {
+        "OPENBLAS_NUM_THREADS": "1",
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
+    }
     command = [sys.executable, "-m", "egokeras.device.timing", json.dumps(job)]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", timeout=limit, check=False)

@@ -1,5 +1,7 @@
 """Latency: the figures belong together, a bad file ends its own process only, ratios cancel what slows the machine."""
 
+import subprocess
+
 import numpy as np
 import pytest
 
@@ -85,6 +87,21 @@ def test_pictures_are_resized_as_the_artifact_says(tiny, bare, monkeypatch):
     latency.sustain(bare)
     assert [job["picture"] for job, _ in jobs] == [[12, 16, "squash"], None]
     assert jobs[0][1] == latency.LIMIT + 1000
+
+
+def test_blas_has_one_thread_unless_somebody_asks_for_more(tiny, monkeypatch):
+    found = []
+
+    def run(command, env, **_):
+        found.append(env["OPENBLAS_NUM_THREADS"])
+        return subprocess.CompletedProcess(command, 0, "{}", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    latency.measure(tiny)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "4")
+    latency.measure(tiny)
+    assert found == ["1", "4"]
 
 
 def test_a_video_that_cannot_be_decoded_is_said(tiny, tmp_path):
