@@ -36,7 +36,11 @@ def add_arguments(parser):
     stream.add_argument("--frame-size", type=_size, metavar="WxH", help="resize noise of this size where no video is decoded")
     other = parser.add_argument_group("instead of measuring trained artifacts here")
     mode = other.add_mutually_exclusive_group()
-    mode.add_argument("--untrained", action="store_true", help="ARTIFACT is a recipe, or KEY=VALUE for all: time it before training")
+    mode.add_argument(
+        "--untrained",
+        action="store_true",
+        help="ARTIFACT is a recipe, or KEY=VALUE for all: time it before training, by default also for 10 s at 30 fps",
+    )
     mode.add_argument("--merge", action="store_true", help="ARTIFACT is a file that --json wrote: one table of them all")
     mode.add_argument("--benchmark-model-line", action="store_true", help="print the line that times it with TFLite's benchmark_model")
     other.add_argument("--classes", type=_classes, metavar="NAME=N,...", help="label spaces of --untrained, for example verb=97,noun=300")
@@ -117,12 +121,15 @@ def _show(args, records):
 
 def _records(file):
     """What --json wrote, of one device or of several."""
+    from egokeras.device import tables
+
     found = read_json(file)
     records = found if isinstance(found, list) else [found]
-    for record in records:
-        host, results = (record.get(name) if isinstance(record, dict) else None for name in ("host", "results"))
-        if not isinstance(host, dict) or not isinstance(results, list) or not {"processor", "cores", "system"} <= set(host):
-            raise InputError(f"{file} is not what `egokeras benchmark --json` writes; give such files.")
+    try:
+        tables.text(records)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        said = f"{type(error).__name__}: {error}"
+        raise InputError(f"{file} is not what `egokeras benchmark --json` writes ({said:.200}); give such files.") from None
     return records
 
 

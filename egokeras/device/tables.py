@@ -2,6 +2,8 @@
 
 import textwrap
 
+from egokeras.errors import plain
+
 LATENCY = {
     "artifact": "",
     "threads": "threads",
@@ -70,7 +72,7 @@ def where(host):
     """One device in a line."""
     governor = f", governor {host['governor']}" if host.get("governor") else ""
     runtime = f"ai-edge-litert {host['ai-edge-litert']}" if host.get("ai-edge-litert") else host.get("runtime")
-    return "; ".join(filter(None, [f"{host['processor']}, {host['cores']} cores{governor}", host["system"], runtime]))
+    return plain("; ".join(filter(None, [f"{host['processor']}, {host['cores']} cores{governor}", host["system"], runtime])))
 
 
 def latency(records):
@@ -124,7 +126,7 @@ def cell(name, value):
         return " to ".join(f"{item:.0f}" for item in value)
     if name.endswith("_ms"):
         return f"{value:.2f}" if value < 100 else f"{value:.0f}"
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
+    return f"{value:.1f}" if isinstance(value, float) else plain(str(value))
 
 
 def table(columns, rows):
@@ -139,4 +141,4 @@ def table(columns, rows):
 def _ratios(first, *others):
     for other in others:
         spread = f"{other['ratio_low']:.2f} to {other['ratio_high']:.2f} over {other['rounds']} rounds"
-        yield f"{other['artifact']}: {other['ratio']:.2f} of the p50 of {first['artifact']} ({spread}, {other['threads']} threads)"
+        yield plain(f"{other['artifact']}: {other['ratio']:.2f} of the p50 of {first['artifact']} ({spread}, {other['threads']} threads)")

@@ -151,7 +151,17 @@ def test_results_of_several_machines_are_one_table_and_page(instant, tmp_path, c
     assert capsys.readouterr().out.splitlines() == lines
 
 
-@pytest.mark.parametrize("content", ["3", "[]x", '{"host": {}, "results": []}', '[{"host": 1}]', '{"results": []}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "3",
+        "[]x",
+        '{"host": {"processor": "p", "cores": 1, "system": "s"}, "results": [{"sustained": {"before": 1}}]}',
+        '{"host": {}, "results": []}',
+        '[{"host": 1}]',
+        '{"results": []}',
+    ],
+)
 def test_what_is_no_result_is_not_merged(tmp_path, content, capsys):
     (tmp_path / "a.json").write_text(content)
     assert cli.main(["benchmark", "--merge", str(tmp_path / "a.json")]) == 1

@@ -51,6 +51,11 @@ def test_text_is_aligned_and_begins_with_the_machines():
     assert "one stream" in lines[7] and lines[8].endswith("A longer name")
 
 
+def test_a_name_cannot_write_on_the_terminal():
+    written = tables.text([record("Board\x1b[2J", drift=1.0)])
+    assert "\x1b" not in written and "Board\\x1b[2J" in written
+
+
 @pytest.mark.parametrize(("extra", "end"), [({"governor": "performance"}, "cores, governor performance; Linux"), ({}, "4 cores; Linux")])
 def test_a_phone_has_a_runtime_of_its_own(extra, end):
     host = {"processor": "P", "cores": 4, "system": "Linux", "runtime": "benchmark_model", **extra}
