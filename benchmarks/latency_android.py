@@ -62,13 +62,14 @@ def measure(args):
 
 
 def _file(adb, binary, path, args):
-    """Results of one file, for each number of threads."""
-    name, model, _ = resolve(path)
-    graph = f"{FOLDER}/model.tflite"
-    adb.push(model, graph)
+    """Results of each file of an artifact, or of a bare file, for each number of threads."""
+    name, graph = resolve(path)[0], f"{FOLDER}/model.tflite"
     for threads in map(int, args.threads.split(",")):
-        output = adb.shell(*benchmark_model.command(path, threads, args.seconds, binary, graph))
-        yield {"artifact": name, "path": str(path), "bytes": model.stat().st_size, "threads": threads, **benchmark_model.parse(output)}
+        timed = benchmark_model.commands(path, threads, args.seconds, binary, lambda file: graph)
+        for file, command in timed:
+            adb.push(file, graph)
+            part = {"artifact": name if len(timed) == 1 else f"{name} {file.stem}", "path": str(path), "bytes": file.stat().st_size}
+            yield {**part, "threads": threads, **benchmark_model.parse(adb.shell(*command))}
 
 
 def _host(adb):

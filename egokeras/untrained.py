@@ -67,9 +67,13 @@ def write_tflite(stage, folder, kinds=("float32", "int8")):
         np.save(file, np.random.default_rng(0).integers(0, 256, shape, np.uint8))
     model.save(folder / f"{stage.name}.keras")
     files = [folder / f"{stage.name}-{kind}.tflite" for kind in kinds]
-    conversions = [Conversion(kind=kind, file=str(file), calibration=calibration) for kind, file in zip(kinds, files, strict=True)]
-    outputs = [name for name in model.output if name in classes or name in model.input]  # a step's state has the names of its inputs
-    for error in convert(folder / f"{stage.name}.keras", outputs, conversions):
+    outputs = tuple(name for name in model.output if name in classes or name in model.input)  # a step's state has the names of its inputs
+    source = str(folder / f"{stage.name}.keras")
+    conversions = [
+        Conversion(model=source, outputs=outputs, kind=kind, file=str(file), calibration=calibration)
+        for kind, file in zip(kinds, files, strict=True)
+    ]
+    for error in convert(conversions):
         if error is not None:
             raise error
     return files, assumed

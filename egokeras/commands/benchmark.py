@@ -55,7 +55,7 @@ def run(args):
     elif args.benchmark_model_line:
         from egokeras.device import benchmark_model
 
-        print("\n".join(benchmark_model.line(path, threads, args.seconds) for path, threads in _jobs(args)))
+        print("\n".join(benchmark_model.lines(path, threads, args.seconds) for path, threads in _jobs(args)))
     else:
         with _files(args) if args.untrained else contextlib.nullcontext():
             _bundle(args) if args.bundle else _show(args, [_measure(args)])

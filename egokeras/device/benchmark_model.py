@@ -18,26 +18,29 @@ TIMINGS = re.compile(rf"Inference timings in us: Init: {NUMBER}, First inference
 MEMORY = re.compile(rf"Memory footprint delta from the start of the tool \(MB\): init=\S+ overall={NUMBER}")
 
 
-def command(path, threads=1, seconds=3.0, binary=BINARY, graph=None):
-    """The arguments that time an artifact, or a bare TFLite file, as `egokeras benchmark` does.
+def commands(path, threads=1, seconds=3.0, binary=BINARY, place=str):
+    """(file, arguments that time it as `egokeras benchmark` does) of each file of an artifact, or of a bare TFLite file.
 
     Args:
         binary: path of the tool where it runs.
-        graph: path of the TFLite file where it runs; None is where it is here.
+        place: function from a file here to its path where the tool runs.
 
     Raises:
         InputError: the file is missing, altered, or no TFLite file.
     """
     _, model, artifact = resolve(path)
-    signature = artifact.manifest["signature"] if artifact else _signature(model)
+    parts = [(artifact.folder / part["file"], part["signature"]) for part in artifact.manifest["parts"]] if artifact else []
     runs = [f"--num_threads={threads}", f"--warmup_runs={WARMUP}", f"--num_runs={MIN_RUNS}", f"--min_secs={seconds:g}"]
-    named = [f"--signature_to_run_for={signature}"] if signature else []  # the tool refuses a file of several signatures without it
-    return [str(binary), f"--graph={graph or model}", *named, *runs, "--use_xnnpack=true"]
+    found = []
+    for file, signature in parts or [(model, _signature(model))]:
+        named = [f"--signature_to_run_for={signature}"] if signature else []  # the tool refuses a file of several signatures without it
+        found.append((file, [str(binary), f"--graph={place(file)}", *named, *runs, "--use_xnnpack=true"]))
+    return found
 
 
-def line(path, threads=1, seconds=3.0):
-    """`command` for a shell."""
-    return shlex.join(command(path, threads, seconds))
+def lines(path, threads=1, seconds=3.0):
+    """`commands` for a shell."""
+    return "\n".join(shlex.join(command) for _, command in commands(path, threads, seconds))
 
 
 def parse(output):

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import zipfile
 
-from egokeras.device.benchmark_model import BINARY, command
+from egokeras.device.benchmark_model import BINARY, commands
 from egokeras.device.latency import resolve
 from egokeras.device.manifest import MANIFEST
 from egokeras.errors import InputError
@@ -99,8 +99,10 @@ def _fill(folder, models, options):
     names = [_copy(model, folder) for model in models]
     arguments = [*names, "--json", RESULT, *options]
     (folder / SCRIPT).write_text(CODE.format(script=SCRIPT, arguments=arguments), encoding="utf-8")
-    graphs = {name: name if name.endswith(".tflite") else f"{name}/{resolve(folder / name)[1].name}" for name in names}
-    lines = "\n".join(f"    {shlex.join(command(folder / name, graph=graph, binary=f'./{BINARY}'))}" for name, graph in graphs.items())
+    timed = [
+        each for name in names for _, each in commands(folder / name, binary=f"./{BINARY}", place=lambda file: file.relative_to(folder))
+    ]
+    lines = "\n".join(f"    {shlex.join(each)}" for each in timed)
     readme = README.format(names=", ".join(names), script=SCRIPT, result=RESULT, lines=lines)
     (folder / "README.txt").write_text(readme, encoding="utf-8")
 

@@ -14,7 +14,7 @@ import time
 
 from egokeras.device.artifact import Artifact
 from egokeras.device.host import host
-from egokeras.device.manifest import CLIP, INPUT, MANIFEST
+from egokeras.device.manifest import CLIP, INPUT, MANIFEST, STREAM
 from egokeras.device.timing import WARMUP
 from egokeras.errors import InputError
 
@@ -41,9 +41,10 @@ def measure(path, threads=1, seconds=3.0, warmup=WARMUP):
     Raises:
         InputError: the file is damaged, cannot be run, or crashes the interpreter.
     """
-    name, model, _ = resolve(path)
+    name, model, artifact = resolve(path)
+    size = sum(file.stat().st_size for file in (artifact.files if artifact else [model]))
     job = {"kind": "measure", "models": [str(model)], "threads": threads, "seconds": seconds, "warmup": warmup}
-    return {"artifact": name, "path": str(path), "bytes": model.stat().st_size, "threads": threads, **_child(job)}
+    return {"artifact": name, "path": str(path), "bytes": size, "threads": threads, **_child(job)}
 
 
 def sustain(path, threads=1, seconds=60.0, fps=None, stride=None, video=None, frame_size=None):
@@ -88,17 +89,17 @@ def compare(paths, threads=1, rounds=30, seconds=ROUND_SECONDS):
 
 
 def resolve(path):
-    """(name, TFLite file, `Artifact` or None for a bare file); an artifact's checksums are verified."""
+    """(name, what to run, `Artifact` or None): a bare TFLite file, or the folder of an artifact, whose checksums are verified."""
     path = pathlib.Path(path)
     if path.suffix == ".tflite" and path.is_file() and not path.with_name(MANIFEST).exists():
         return path.stem, path, None
     artifact = Artifact.open(path)
-    return artifact.name, artifact.model, artifact
+    return artifact.name, artifact.folder, artifact
 
 
 def _picture(artifact):
     """Height and width that an artifact's frames are resized to, and how; None if it takes no frames."""
-    takes = artifact.manifest.get("kind", CLIP) == CLIP and list(artifact.manifest["inputs"]) == [INPUT]
+    takes = artifact.kind in (CLIP, STREAM) and list(artifact.manifest["inputs"]) == [INPUT]
     return [*artifact.stored, artifact.resize] if takes else None
 
 

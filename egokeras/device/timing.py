@@ -1,6 +1,9 @@
 """The process in which a TFLite file is timed: `python -m egokeras.device.timing JOB`, started by `egokeras.device.latency`."""
 
+import functools
+import importlib
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -8,6 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 from egokeras.device import host
+from egokeras.device.artifact import Artifact
+from egokeras.device.manifest import tensors
 from egokeras.device.sustained import Pictures, percentiles, sustain
 
 WARMUP = 5
@@ -15,25 +20,21 @@ MIN_RUNS = 20  # fewer say nothing about a 95th percentile
 
 
 class Model:
-    """An interpreter with random inputs of its shapes, as a function without arguments.
+    """An artifact, or a bare TFLite file, with random inputs of its shapes, as a function without arguments.
 
     Attributes:
-        load_ms: from the file to an interpreter that is ready, milliseconds.
+        load_ms: from the files to interpreters that are ready, milliseconds.
         added_mb: peak of what loading and running have added to the process, MiB.
         pictures: (height, width) of the pictures that it takes, or None.
     """
 
     def __init__(self, path, threads):
-        from ai_edge_litert.interpreter import Interpreter
-
+        importlib.import_module("ai_edge_litert.interpreter")  # neither its time nor its memory is the model's
         self.before = _memory("VmRSS")
         start = time.perf_counter()
-        self.interpreter = Interpreter(str(path), num_threads=threads)
-        self.interpreter.allocate_tensors()
+        self.run, shapes = _artifact(path, threads) if os.path.isdir(path) else _bare(path, threads)
         self.load_ms = 1e3 * (time.perf_counter() - start)
-        shapes = [tuple(map(int, details["shape"])) for details in self.interpreter.get_input_details()]
         self.pictures = next((shape[-3:-1] for shape in shapes if len(shape) > 3 and shape[-1] == 3), None)
-        self.run = self._signature() if self.interpreter.get_signature_list() else self._tensors()
 
     @property
     def added_mb(self):
@@ -46,23 +47,34 @@ class Model:
         self.run()
         return 1e3 * (time.perf_counter() - start)
 
-    def _signature(self):
-        """The first signature."""
-        runner = self.interpreter.get_signature_runner(next(iter(self.interpreter.get_signature_list())))
+
+def _artifact(folder, threads):
+    """A function that runs all parts of an artifact, and the shapes of its inputs."""
+    artifact = Artifact.open(folder, verify=False, threads=threads)
+    inputs = {name: _input({"shape": shape, "dtype": dtype}) for name, (shape, dtype) in tensors(artifact.manifest).items()}
+    return functools.partial(artifact.parts.run, inputs), [value.shape for value in inputs.values()]
+
+
+def _bare(path, threads):
+    """A function that runs the first signature of a file, or what it has instead, and the shapes of its inputs."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=threads)
+    interpreter.allocate_tensors()
+    for name in interpreter.get_signature_list():
+        runner = interpreter.get_signature_runner(name)
         inputs = {name: _input(details) for name, details in runner.get_input_details().items()}
-        return lambda: runner(**inputs)
+        return functools.partial(runner, **inputs), [value.shape for value in inputs.values()]
+    given = [(details["index"], _input(details)) for details in interpreter.get_input_details()]
+    outputs = [details["index"] for details in interpreter.get_output_details()]
 
-    def _tensors(self):
-        inputs = [(details["index"], _input(details)) for details in self.interpreter.get_input_details()]
-        outputs = [details["index"] for details in self.interpreter.get_output_details()]
+    def run():
+        for index, value in given:
+            interpreter.set_tensor(index, value)
+        interpreter.invoke()
+        return [interpreter.get_tensor(index) for index in outputs]
 
-        def run():
-            for index, value in inputs:
-                self.interpreter.set_tensor(index, value)
-            self.interpreter.invoke()
-            return [self.interpreter.get_tensor(index) for index in outputs]
-
-        return run
+    return run, [value.shape for _, value in given]
 
 
 def _input(details):

@@ -45,13 +45,13 @@ def test_no_timings_is_said_with_the_last_line(output):
 
 def test_the_line_names_the_signature(tiny, bare):
     expected = "--signature_to_run_for=serving_default --num_threads=2 --warmup_runs=5 --num_runs=20 --min_secs=3 --use_xnnpack=true"
-    assert benchmark_model.line(tiny, 2) == f"benchmark_model --graph={tiny / 'model.tflite'} {expected}"
-    command = benchmark_model.command(bare, binary="/phone/tool", graph="/phone/model")
-    assert command[:2] == ["/phone/tool", "--graph=/phone/model"]
+    assert benchmark_model.lines(tiny, 2) == f"benchmark_model --graph={tiny / 'model.tflite'} {expected}"
+    ((file, command),) = benchmark_model.commands(bare, binary="/phone/tool", place=lambda file: f"/phone/{file.name}")
+    assert file == bare and command[:2] == ["/phone/tool", "--graph=/phone/bare.tflite"]
 
 
 def test_a_file_of_another_maker_has_no_signature(shared_data):
-    line = benchmark_model.line(shared_data / "coral" / "mobilenet_v1_0.25_128_quant.tflite")
+    line = benchmark_model.lines(shared_data / "coral" / "mobilenet_v1_0.25_128_quant.tflite")
     assert "--num_threads=1" in line and "signature" not in line
 
 
@@ -59,4 +59,4 @@ def test_a_file_of_another_maker_has_no_signature(shared_data):
 def test_what_is_no_tflite_file_is_said(tmp_path, content):
     (tmp_path / "no.tflite").write_bytes(content)
     with pytest.raises(InputError, match=r"no\.tflite is damaged or no TFLite file"):
-        benchmark_model.line(tmp_path / "no.tflite")
+        benchmark_model.lines(tmp_path / "no.tflite")
