@@ -25,6 +25,12 @@ OPTIONS = {
     "timeout": (float, "SECONDS", "that up to 16 clips of a video may take before they go to quarantine (default: 600)"),
     "seed": (int, "N", "of all that is drawn (default: 0)"),
 }
+# With --continuous; each is a field of Continuous.
+CONTINUOUS = {
+    "background": (float, "RATE", "clips of unlabelled time (class `background`) for each clip of an action (default: 1; 0 is none)"),
+    "margin": (float, "S", "seconds that these keep away from every action (default: 0.5)"),
+    "overlap": (float, "SHARE", "of its action that a clip shows at least, or of the clip if that is shorter (default: 0.5)"),
+}
 # With --modality flow; each is a field of Flow.
 FLOW = {
     "method": (("dis", "farneback", "tvl1"), None, "how optical flow is computed; tvl1 needs opencv-contrib (default: dis)"),
@@ -53,7 +59,14 @@ def add_arguments(parser):
         default="rgb",
         help="pictures, the motion or what changes in them, or what files hold: OUT/iframe, OUT/residual, OUT/motion_vector (default: rgb)",
     )
-    options = OPTIONS | {f"flow_{name}": option for name, option in FLOW.items()}
+    parser.add_argument(
+        "--continuous",
+        type=float,
+        metavar="SECONDS",
+        help="for a model that will see video without end: clips of this length, at random places into and out of the actions, and of time "
+        "that no action covers (default: the actions as they were trimmed)",
+    )
+    options = OPTIONS | CONTINUOUS | {f"flow_{name}": option for name, option in FLOW.items()}
     options |= {f"difference_{name}": option for name, option in DIFFERENCE.items()}
     for name, (kind, metavar, text) in options.items():
         option = f"--{name.replace('_', '-')}"
@@ -69,6 +82,7 @@ def run(args):
     from egokeras.data.prepare import Preparation, prepare
 
     given = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
+    given |= _continuous(args)
     shown = _shown(args)
     annotations = readers.read(args.dataset, args.annotations, args.group)
     if args.modality == "compressed":
@@ -78,6 +92,17 @@ def run(args):
     for summary in summaries:
         print(json.dumps(summary, indent=1) if args.json else "\n".join(lines(summary)))
     return QUARANTINED if any(summary["quarantined"] for summary in summaries) else 0
+
+
+def _continuous(args):
+    """The field of `Preparation` that says how windows slide, if they do."""
+    from egokeras.data.continuous import Continuous
+    from egokeras.errors import InputError
+
+    options = {name: getattr(args, name) for name in CONTINUOUS if getattr(args, name) is not None}
+    if args.continuous is None and options:
+        raise InputError(f"--{next(iter(options))} goes with --continuous SECONDS; give that too, or leave it out.")
+    return {} if args.continuous is None else {"continuous": Continuous(seconds=args.continuous, **options)}
 
 
 def _compressed(annotations, videos, out, given):
@@ -123,6 +148,8 @@ def lines(summary):
     """The summary in words."""
     splits = ", ".join(f"{count} {split}" for split, count in summary["splits"].items())
     yield f"{summary['path']}: {summary['clips']} clips ({splits}) in {summary['shards']} shards, {summary['bytes'] / 1e6:.1f} MB"
+    if "background" in summary:
+        yield "of them without an action: " + ", ".join(f"{count} {split}" for split, count in summary["background"].items())
     if summary["quarantined"]:
         yield (
             f"{summary['quarantined']} clips of {summary['videos_quarantined']} videos could not be made; "

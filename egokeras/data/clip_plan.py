@@ -7,7 +7,7 @@ import math
 import pathlib
 import statistics
 
-from egokeras.data import frame_files, frame_rates, segments, shards, staging, video_files
+from egokeras.data import continuous, frame_files, frame_rates, segments, shards, staging, video_files
 from egokeras.data.segments import Annotations, held_out, listed
 from egokeras.data.staging import Item
 from egokeras.errors import InputError
@@ -67,6 +67,8 @@ def make_plan(annotations, videos, settings):
     missing = tuple(name for name, path in files.items() if path is None)
     if len(missing) == len(files):
         raise InputError(f"none of the {len(files)} videos is in {videos}: {listed(missing)}; check the folder.")
+    if settings.continuous:
+        annotations = continuous.cut(annotations, settings.continuous, settings.seed, set(files) - set(missing))
     rates, tables = _frame_rates(annotations, files, settings)
     clips = [Clip(segment, Item(uid=segment.uid, start=segment.start, stop=segment.stop)) for segment in annotations.segments]
     clips += _windows(annotations, files, settings)

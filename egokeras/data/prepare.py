@@ -18,7 +18,7 @@ import sys
 import numpy as np
 from zlib_ng.zlib_ng import crc32
 
-from egokeras.data import clip_plan, forecast, shards, staging, worker_pool
+from egokeras.data import clip_plan, continuous, forecast, shards, staging, worker_pool
 from egokeras.data.forecast import AHEAD
 from egokeras.data.segment_shards import QUARANTINE, contents, is_complete, splits_of, table, write_quarantine
 from egokeras.data.segments import held_out, listed
@@ -48,7 +48,8 @@ def prepare(annotations, videos, out, settings=None):
         settings: `Preparation`.
 
     Returns:
-        Summary as a dict: `path`, `clips`, `splits` (split to clips), `quarantined`, `videos_quarantined`, `shards`, `bytes`.
+        Summary as a dict: `path`, `clips`, `splits` (split to clips), `quarantined`, `videos_quarantined`, `shards`, `bytes`, and with
+        `settings.continuous` also `background` (split to clips of unlabelled time, which are among those of `splits`).
 
     Raises:
         InputError: no video is there, too little room on the disk, a name that leads outside `videos`, or `out` holds something else.
@@ -264,6 +265,7 @@ def _finish(plan, settings, packer, writer, out):
         "sources": list(plan.sources),
         "clip_seconds": round(statistics.median(lengths.tolist() or (clips["stop"] - clips["start"]).tolist()), 3),
         "plan": plan.digest,
+        **({"continuous": dataclasses.asdict(settings.continuous)} if settings.continuous else {}),
         **({"flow": dataclasses.asdict(settings.flow)} if settings.flow else {}),
         **({"difference": dataclasses.asdict(settings.difference)} if settings.difference else {}),
         **({"traced": settings.coded.traced} if settings.coded else {}),
@@ -291,4 +293,5 @@ def _table(plan, placed, splits):
 
 def _summary(out):
     data = Shards(out)
-    return {"path": str(out), "clips": len(data), **contents(data), "shards": len(data.index["shards"])}
+    idle = {"background": continuous.counts(data)} if "continuous" in data.index else {}
+    return {"path": str(out), "clips": len(data), **contents(data), **idle, "shards": len(data.index["shards"])}

@@ -15,6 +15,7 @@ from zlib_ng.zlib_ng import crc32
 
 from egokeras.data import clip_sampling, frame_files, shards, video, video_files, worker_pool
 from egokeras.data.coded_clips import WHOLE, Coded
+from egokeras.data.continuous import Continuous
 from egokeras.data.frame_rates import FrameRate
 from egokeras.data.optical_flow import FLOW, Flow
 from egokeras.data.rgb_differences import RGBDifference
@@ -38,6 +39,7 @@ class Preparation:
         rule: which frames: `uniform`, `dense`, or `report` (see `clip_sampling`).
         stride: of `dense`, from one frame of the clip to the next.
         resize: `squash`, `crop` or `pad` (see `video.resize`).
+        continuous: a `Continuous` for windows that slide over the videos, in the place of the segments themselves (see `continuous`).
         flow: a `Flow` for clips that show motion (see `optical_flow`) and not the pictures themselves.
         difference: an `RGBDifference` for clips that show what changes (see `rgb_differences`).
         coded: a `Coded` for clips of what compressed video holds (see `coded_clips`); `frames` are then segments of the clip.
@@ -60,6 +62,7 @@ class Preparation:
     rule: str = "uniform"
     stride: int = 1
     resize: str = "squash"
+    continuous: Continuous | None = None
     flow: Flow | None = None
     difference: RGBDifference | None = None
     coded: Coded | None = None
@@ -83,6 +86,8 @@ class Preparation:
                 raise InputError(f"{field} is {value}; it must be at least {least}.")
         if self.stride > 1 and self.rule != "dense":
             raise InputError(f"stride is {self.stride}, but rule {self.rule!r} takes frames from all of a segment; give rule 'dense'.")
+        if self.continuous and self.rule != "uniform":
+            raise InputError(f"rule is {self.rule!r}, but windows of one length have their frames evenly spaced; give rule 'uniform'.")
         if self.quality > 100:
             raise InputError(f"quality is {self.quality}; it must be at most 100.")
         if self.frame_rate is not None and not 0 < self.frame_rate < math.inf:
