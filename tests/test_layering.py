@@ -11,12 +11,12 @@ ROWS = [
     ["cli"],
     ["commands"],
     ["experiments", "untrained"],
-    ["evaluate", "export", "report", "sheet", "train", "visualize"],
+    ["evaluate", "export", "report", "sheet", "train", "visualize", "whole_videos"],
     ["artifact_kinds", "gated_run"],
     ["exit_ensemble"],
     ["early_exits", "submission", "gate", "inference", "plots"],
     ["staged"],
-    ["anticipation_scores", "comparison", "markov", "wise"],
+    ["anticipation_scores", "comparison", "events", "markov", "wise"],
     ["resumption", "students"],
     ["features", "run_folders", "scores", "video_features"],
     ["recogniser"],
@@ -91,7 +91,7 @@ def test_device_side_runs_without_tensorflow(root):
         "import sys\n"
         "for name in ('tensorflow', 'keras', 'cv2', 'av'): sys.modules[name] = None\n"
         "import egokeras, egokeras.cli, egokeras.device.artifact, egokeras.device.latency, egokeras.device.stream\n"
-        "import egokeras.device.anticipation\n"
+        "import egokeras.device.anticipation, egokeras.device.events\n"
         "import egokeras.commands.benchmark, egokeras.commands.predict\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)

@@ -1,14 +1,18 @@
-"""`egokeras evaluate`: score a run beside chance and majority."""
+"""`egokeras evaluate`: score a run beside chance and majority, or an artifact on whole videos."""
 
 import json
 import pathlib
+
+from egokeras.commands import continuous
 
 EXAMPLE = "egokeras evaluate runs/report_lstm --confusion pictures"
 TENSORFLOW = True
 
 
 def add_arguments(parser):
-    parser.add_argument("folders", metavar="RUN", nargs="+", help="a run folder with model.keras; with --mean, several")
+    parser.add_argument(
+        "folders", metavar="RUN", nargs="+", help="a run folder with model.keras; with --mean, several; with --continuous, an artifact"
+    )
     parser.add_argument("--mean", action="store_true", help="average the scores that the runs have, such as those of EGTEA's three splits")
     parser.add_argument("--data", metavar="SHARDS", help="shards to evaluate on (default: those of the run)")
     parser.add_argument("--split", help="held-out split (default: the clips that the run was validated on)")
@@ -30,9 +34,14 @@ def add_arguments(parser):
     )
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
     parser.add_argument("--cpu", action="store_true", help="use the CPU although there is a GPU")
+    continuous.add_arguments(parser)
 
 
 def run(args):
+    return continuous.run(args) if args.continuous else _run(args)
+
+
+def _run(args):
     import egokeras
     from egokeras import submission
     from egokeras.errors import InputError
