@@ -62,6 +62,22 @@ def watch(artifact, annotations, videos, *, split=None, stride=0.5, frame_rate=N
     return {name: seen[name] for name in truth if name in seen}, lost
 
 
+def predict(artifact, index, stride):
+    """`Predictions` over the whole of one video.
+
+    Args:
+        artifact: as `Stream` takes it.
+        index: of the video, from `sliding_windows.probe`.
+        stride: seconds between predictions.
+
+    Raises:
+        VideoError: a frame is damaged or missing.
+    """
+    decode = frame_files.decode if isinstance(index, frame_files.FrameIndex) else video.frames
+    with contextlib.closing(decode(index, list(range(len(index.ticks))))) as frames:
+        return play(zip(index.seconds.tolist(), frames, strict=True), _adder(artifact, stride))
+
+
 def segments_of(annotations, classes, split=None):
     """Video to its annotated segments as `Event`s, but for those that are labelled `background`; an open end is infinite.
 
@@ -98,9 +114,7 @@ def _within(events, seconds):
 
 def _adder(artifact, stride):
     """The function of (seconds, picture) that gives logits where they are due, of a stream that has just begun."""
-    stream = Stream(artifact, stride)
-    _ = artifact.clip_seconds, artifact.stored
-    return stream.add
+    return Stream(artifact, stride).add
 
 
 def _watch(model, path, frame_rate, stride):
@@ -108,11 +122,8 @@ def _watch(model, path, frame_rate, stride):
     index = sliding_windows.probe(path, frame_rate)
     if isinstance(index, str):
         return index
-    numbers, add = list(range(len(index.ticks))), _adder(_opened(model), stride)
-    decode = frame_files.decode if isinstance(index, frame_files.FrameIndex) else video.frames
     try:
-        with contextlib.closing(decode(index, numbers)) as frames:
-            return play(zip(index.seconds.tolist(), frames, strict=True), add), index.duration
+        return predict(_opened(model), index, stride), index.duration
     except Exception as error:  # whatever a strange file makes the decoder raise, it is this video's to bear
         return staging.why(error)
 

@@ -60,6 +60,7 @@ NOUNS = {
     "drawer": "furniture",
 }
 """Noun classes in the order of their ids, and their categories."""
+MOST_IDLE = 60.0
 VESSELS = ("cup", "bowl", "pan")
 ACTIVITIES = (
     "open {door}; take {it}; close {door}; fill {it}; put {it}; stir {it}; take {it}; pour-out {it}; ?wash {it}; put {it}",
@@ -123,6 +124,8 @@ class World:
         videos_per_participant: of each; videos have 25, 30, 50 and 59.94 frames per second in turn.
         seconds: shortest and longest video.
         size: width and height in pixels, even.
+        idle: seconds without any action after one, on average, beside the short pauses that there always are; such a pause is exponential
+            and at most four times as long.
         seed: of everything.
     """
 
@@ -131,6 +134,7 @@ class World:
     videos_per_participant: int = 2
     seconds: tuple[float, float] = (60.0, 80.0)
     size: tuple[int, int] = (128, 96)
+    idle: float = 0.0
     seed: int = 0
 
     def __post_init__(self):
@@ -140,6 +144,8 @@ class World:
             raise InputError(f"held_out is {self.held_out} of {self.participants} participants; leave at least one to train on.")
         if not 6 <= self.seconds[0] <= self.seconds[1]:
             raise InputError(f"seconds is {self.seconds}; give the shortest video, at least 6 s, and the longest.")
+        if not 0 <= self.idle <= MOST_IDLE:
+            raise InputError(f"idle is {self.idle:g} s; give 0 to {MOST_IDLE:g} s.")
 
     @classmethod
     def demo(cls, seed=0):
@@ -168,7 +174,7 @@ class World:
             seconds=seconds,
             size=self.size,
             seed=seed,
-            actions=tuple(_plan(seconds, _steps(self._activities(person, number), index, rng), rng)),
+            actions=tuple(_plan(seconds, _steps(self._activities(person, number), index, rng), rng, self.idle)),
         )
 
     def _activities(self, person, number):
@@ -212,7 +218,7 @@ def _holds(out, spec):
     return read_json(out / "world.json") == spec
 
 
-def _plan(seconds, steps, rng):
+def _plan(seconds, steps, rng, idle=0.0):
     """The steps, as Actions with pauses between them, until the video is full."""
     amounts, clock = dict.fromkeys(NOUNS, 0.0), 0.0
     away: frozenset[str] = frozenset()
@@ -224,6 +230,7 @@ def _plan(seconds, steps, rng):
         yield Action(start=start, stop=clock, verb=verb, noun=noun, amounts=amounts, away=away)
         amounts = amounts | {noun: {"open": 1.0, "close": 0.0, "fill": 1.0, "pour-out": 0.0}.get(verb, amounts[noun])}
         away = away | {noun} if verb == "take" else away - {noun} if verb == "put" else away
+        clock += min(4 * idle, rng.exponential(idle)) if idle else 0.0
 
 
 def _steps(activities, turn, rng):

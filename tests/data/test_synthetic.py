@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import fractions
+import itertools
 import os
 import pathlib
 import subprocess
@@ -238,3 +239,15 @@ def test_hands_are_out_of_sight_between_actions():
     skin = synthetic_scene.Kitchen((0, 0)).skin
     near = [int((np.abs(image.astype(int) - skin).sum(-1) < 20).sum()) for image in idle]
     assert max(near[:25]) == min(near) < near[50]
+
+
+def test_idle_time_lies_between_actions():
+    plain, idle = (dataclasses.replace(World.demo(), idle=seconds, seconds=(120.0, 120.0)).videos() for seconds in (0.0, 3.0))
+    pauses = [
+        [later.start - action.stop for video in videos for action, later in itertools.pairwise(video.actions)] for videos in (plain, idle)
+    ]
+    assert max(pauses[0]) <= 2.01 and min(pauses[1]) >= 0.5 and max(pauses[1]) <= 14.01
+    # an exponential that ends at four times its mean has 1 - exp(-4) of it
+    assert np.mean(pauses[1]) - np.mean(pauses[0]) == pytest.approx(3 * (1 - np.exp(-4)), rel=0.15)
+    with pytest.raises(InputError, match="idle is -1 s; give 0 to 60 s"):
+        World(idle=-1)
