@@ -1,7 +1,9 @@
 """An artifact on whole videos, frame by frame as a device has them, in worker processes; and the annotated segments to judge it by."""
 
 import contextlib
+import dataclasses
 import functools
+import math
 import os
 
 from egokeras.data import frame_files, frame_rates, sliding_windows, staging, video, worker_pool
@@ -36,7 +38,8 @@ def watch(artifact, annotations, videos, *, split=None, stride=0.5, frame_rate=N
         Video to `Seen`, and video to the reason why it could not be watched.
 
     Raises:
-        InputError: no such split, a segment whose label the artifact does not know, or no video at all could be watched.
+        InputError: the artifact takes other than frames, no such split, a segment whose label the artifact does not know, or no video at
+            all could be watched.
     """
     _adder(artifact, stride)  # what is wrong with it shows before the work
     truth = segments_of(annotations, artifact.classes, split)
@@ -46,7 +49,9 @@ def watch(artifact, annotations, videos, *, split=None, stride=0.5, frame_rate=N
     there = {name: path for name, path in files.items() if path is not None}
     of_frames = {name: path for name, path in there.items() if frame_files.are_frames(path)}
     rates, _ = frame_rates.find(of_frames, annotations.sources, frame_rate)
-    tasks = [functools.partial(_watch, str(artifact.model), str(path), rates.get(name), stride) for name, path in there.items()]
+    tasks = [
+        functools.partial(_watch, str(artifact.model), str(path), rates.get(name), stride, truth[name]) for name, path in there.items()
+    ]
     workers, names, seen = workers or os.cpu_count() or 1, list(there), {}
     with contextlib.closing(
         worker_pool.results(tasks, workers=workers, timeout=timeout, ahead=AHEAD, setup=staging.setup(workers))
@@ -99,7 +104,7 @@ def segments_of(annotations, classes, split=None):
         events = found.setdefault(segment.video, [])
         if BACKGROUND not in labels:
             label = tuple(ids[head][name] for head, name in zip(heads, labels, strict=True))
-            stop = float("inf") if segment.stop is None else segment.stop
+            stop = math.inf if segment.stop is None else segment.stop
             events.append(Event(label=label, start=segment.start, stop=stop, known=segment.start))
     if not any(found.values()):
         splits = sorted({name for segment in annotations.segments for name in segment.splits})
@@ -108,8 +113,8 @@ def segments_of(annotations, classes, split=None):
 
 
 def _within(events, seconds):
-    """Events that begin within a video, cut off where it ends."""
-    return tuple(Event(**{**vars(event), "stop": min(event.stop, seconds)}) for event in events if event.start < seconds)
+    """Events cut off where the video ends."""
+    return tuple(dataclasses.replace(event, stop=min(event.stop, seconds)) for event in events)
 
 
 def _adder(artifact, stride):
@@ -117,12 +122,14 @@ def _adder(artifact, stride):
     return Stream(artifact, stride).add
 
 
-def _watch(model, path, frame_rate, stride):
-    """(`Predictions`, seconds) of one video, or the reason (str) why there are none."""
+def _watch(model, path, frame_rate, stride, truth):
+    """(`Predictions`, seconds) of one video, or the reason (str) why there are none, such as that it ends before its segments do."""
     index = sliding_windows.probe(path, frame_rate)
     if isinstance(index, str):
         return index
     try:
+        for segment in truth:
+            index.span(segment.start, segment.stop if segment.stop < math.inf else None)
         return predict(_opened(model), index, stride), index.duration
     except Exception as error:  # whatever a strange file makes the decoder raise, it is this video's to bear
         return staging.why(error)

@@ -141,7 +141,7 @@ class Detector:
         best = tuple(int(np.where(fine, found, -1).argmax()) for fine, found in zip(self._eligible, probabilities, strict=True))
         probability, going = self._probability(best, probabilities), self.current
         held = self._probability(going.label, probabilities) if going else 0.0
-        begins = probability >= self.smoothing.on and (going is None or (best != going.label and probability > held))
+        begins = probability >= self.smoothing.on and (going is None or best != going.label)
         if going and not begins and held >= self.smoothing.off:
             self._scores = self._scores[0] + held, self._scores[1] + 1
             self.current = dataclasses.replace(going, stop=self._moved(time), score=self._scores[0] / self._scores[1])
