@@ -11,7 +11,7 @@ from egokeras.data.segments import held_out, with_actions
 from egokeras.data.video_files import VideoFolder
 from egokeras.device.artifact import Artifact
 from egokeras.device.events import Event, answer
-from egokeras.device.stream import Stream
+from egokeras.device.frame_stream import begin
 from egokeras.errors import InputError
 from egokeras.events import Seen, play
 from egokeras.progress import track
@@ -25,7 +25,7 @@ def watch(artifact, annotations, videos, *, split=None, stride=0.5, frame_rate=N
     """What an artifact says over whole videos.
 
     Args:
-        artifact: `Artifact` of the kind `clip`, of frames alone.
+        artifact: `Artifact` of the kind `clip` or `stream`, of frames alone.
         annotations: `Annotations`; each of its videos is watched from the first frame to the last.
         videos: folder of the videos.
         split: whose videos; None is all that are held out, or all if there are no splits.
@@ -50,7 +50,7 @@ def watch(artifact, annotations, videos, *, split=None, stride=0.5, frame_rate=N
     of_frames = {name: path for name, path in there.items() if frame_files.are_frames(path)}
     rates, _ = frame_rates.find(of_frames, annotations.sources, frame_rate)
     tasks = [
-        functools.partial(_watch, str(artifact.model), str(path), rates.get(name), stride, truth[name]) for name, path in there.items()
+        functools.partial(_watch, str(artifact.folder), str(path), rates.get(name), stride, truth[name]) for name, path in there.items()
     ]
     workers, names, seen = workers or os.cpu_count() or 1, list(there), {}
     with contextlib.closing(
@@ -71,7 +71,7 @@ def predict(artifact, index, stride):
     """`Predictions` over the whole of one video.
 
     Args:
-        artifact: as `Stream` takes it.
+        artifact: as `begin` takes it.
         index: of the video, from `sliding_windows.probe`.
         stride: seconds between predictions.
 
@@ -119,10 +119,10 @@ def _within(events, seconds):
 
 def _adder(artifact, stride):
     """The function of (seconds, picture) that gives logits where they are due, of a stream that has just begun."""
-    return Stream(artifact, stride).add
+    return begin(artifact, stride).add
 
 
-def _watch(model, path, frame_rate, stride, truth):
+def _watch(folder, path, frame_rate, stride, truth):
     """(`Predictions`, seconds) of one video, or the reason (str) why there are none, such as that it ends before its segments do."""
     index = sliding_windows.probe(path, frame_rate)
     if isinstance(index, str):
@@ -130,11 +130,11 @@ def _watch(model, path, frame_rate, stride, truth):
     try:
         for segment in truth:
             index.span(segment.start, segment.stop if segment.stop < math.inf else None)
-        return predict(_opened(model), index, stride), index.duration
+        return predict(_opened(folder), index, stride), index.duration
     except Exception as error:  # whatever a strange file makes the decoder raise, it is this video's to bear
         return staging.why(error)
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(model):
-    return Artifact.open(model, verify=False)
+def _opened(folder):
+    return Artifact.open(folder, verify=False)

@@ -29,15 +29,15 @@ def test_clips_at_the_sizes_of_the_recipe(tmp_path):
 
 def test_a_stream_has_its_state_and_no_int8(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(untrained, "convert", lambda *job: asked.append(job) or [])
+    monkeypatch.setattr(untrained, "convert", lambda job: asked.extend(job) or [])
     model = AnticipationLSTM(units=8)
     stage = recipe.Recipe(name="stream", data=recipe.Data(classes={"action": 9}, heads=("action",)), model=model)
     files, assumed = untrained.write_tflite(stage, tmp_path, ("int8",))
-    ((saved, outputs, (conversion,)),) = asked
+    (conversion,) = asked
     assert files == [tmp_path / "stream-dynamic_range.tflite"] and "rgb_features of 14 x 1024" in assumed
     assert (conversion.kind, conversion.file, conversion.calibration) == ("dynamic_range", str(files[0]), None)
-    assert set(outputs) == {"action", "rgb_features_h", "rgb_features_c"}
-    assert egokeras.load_model(saved).output["action"].shape == (None, 8, 9)
+    assert set(conversion.outputs) == {"action", "rgb_features_h", "rgb_features_c"}
+    assert egokeras.load_model(conversion.model).output["action"].shape == (None, 8, 9)
 
 
 def test_the_video_has_the_rate_and_size_that_were_asked_for(tmp_path, monkeypatch):

@@ -40,6 +40,9 @@ def add_arguments(parser):
     parser.add_argument("--output", type=pathlib.Path, metavar="FILE", help="annotated video, .mp4, .mov or .mkv, without sound")
     parser.add_argument("--stride", type=float, default=0.5, metavar="S", help="seconds between predictions (%(default)s)")
     parser.add_argument("--top", type=int, default=1, metavar="K", help="answers to show (%(default)s)")
+    parser.add_argument(
+        "--events", action="store_true", help="print events, each when it has ended, by the artifact's smoothing and thresholds"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count(), metavar="N", help="of the interpreter (all cores)")
     parser.add_argument("--json", action="store_true", help="print one JSON object per prediction")
 
@@ -49,13 +52,12 @@ def run(args):
     # A frame is too small to be resized by several threads of BLAS, which would fight the interpreter's; read when numpy is loaded.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from egokeras.device.artifact import Artifact
-    from egokeras.device.frame_stream import SteppedStream
-    from egokeras.device.manifest import CLIP, STREAM
-    from egokeras.device.stream import Stream
+    from egokeras.device.events import Detector, Smoothing
+    from egokeras.device.frame_stream import begin
 
     artifact = Artifact.open(args.artifact, threads=args.threads)
-    artifact.expect(CLIP, STREAM)
-    stream = (SteppedStream if artifact.kind == STREAM else Stream)(artifact, args.stride)
+    stream = begin(artifact, args.stride)
+    detector = Detector(artifact.classes, Smoothing.of(artifact.manifest)) if args.events else None
     with contextlib.ExitStack() as stack:
         show = None
         if args.video == STDIN:
@@ -66,7 +68,7 @@ def run(args):
             frames, rate = stack.enter_context(_camera(args.camera))
             show = stack.enter_context(_window())
         sinks = [show, args.output and stack.enter_context(_writer(args.output, rate))]
-        _label(args, stream, frames, [sink for sink in sinks if sink])
+        _label(args, stream, detector, frames, [sink for sink in sinks if sink])
     if args.output:
         print(f"{args.output}: annotated video", file=sys.stderr)
 
@@ -100,26 +102,33 @@ def _import(module, purpose, package):
         raise InputError(f"{module} is needed {purpose}; install it with: pip install {package}") from None
 
 
-def _label(args, stream, frames, sinks):
-    """Print the predictions over `frames` and hand each frame with the newest one to the sinks, until one has had enough."""
+def _label(args, stream, detector, frames, sinks):
+    """Print predictions, or events, over `frames` and hand each frame with the newest one to the sinks, until one has had enough."""
     lines: list[str] = []
+    seconds = 0.0
     # A camera ends with Ctrl-C as well as with q, and what was recorded is kept.
     with contextlib.suppress(KeyboardInterrupt) if args.camera is not None else contextlib.nullcontext():
         for seconds, picture in frames:
             logits = stream.add(seconds, picture)
-            lines = lines if logits is None else _announce(args, stream, logits)
+            lines = lines if logits is None else _announce(args, stream, detector, logits)
             annotated = _draw(_array(picture), lines) if sinks else None
             wanted = [sink(seconds, annotated) for sink in sinks]
             if not all(wanted):
                 break
     logits = stream.finish()
     if logits is not None:
-        _announce(args, stream, logits)
+        _announce(args, stream, detector, logits)
+    if detector:
+        _print_event(args, stream, detector.finish(seconds))
 
 
-def _announce(args, stream, logits):
-    """Print one prediction; returns its lines for the picture."""
+def _announce(args, stream, detector, logits):
+    """Print one prediction, or the event that it ends; returns lines for the picture."""
     start, stop = stream.span
+    if detector:
+        _print_event(args, stream, detector.add(stop, logits))
+        going = detector.current
+        return [f"{_name(stream, going)}  {going.score:.2f}"] if going else []
     top = stream.artifact.top(logits, args.top)
     lines = [f"{name}  {probability:.2f}" for name, probability in top]
     if args.json:
@@ -128,6 +137,24 @@ def _announce(args, stream, logits):
     else:
         print(f"{stop:.1f} s  {'  '.join(lines)}", flush=True)
     return lines
+
+
+def _print_event(args, stream, event):
+    if event is None:
+        return
+    name = _name(stream, event)
+    if args.json:
+        found = {"event": name, "start": round(event.start, 3), "stop": round(event.stop, 3), "probability": round(event.score, 4)}
+        print(json.dumps(found, ensure_ascii=False), flush=True)
+    else:
+        print(f"{event.start:.1f} to {event.stop:.1f} s  {name}  {event.score:.2f}", flush=True)
+
+
+def _name(stream, event):
+    from egokeras.device.events import answer
+
+    classes = stream.artifact.classes
+    return " ".join(classes[head][number] for head, number in zip(answer(classes), event.label, strict=True))
 
 
 @contextlib.contextmanager

@@ -13,13 +13,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from egokeras.device.early_exit import StagedArtifact
+from egokeras.device.events import answer
 from egokeras.device.manifest import CLIP, INPUT, MANIFEST, STEP, STREAM, check_manifest
 from egokeras.device.parts import Parts
 from egokeras.errors import InputError
 from egokeras.files import read_json, sha256
-
-# Heads whose product is the answer, the best first.
-ANSWERS = (("action",), ("verb", "noun"), ("verb_category", "noun_category"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,7 +166,7 @@ class Artifact:
         Args:
             logits: head to (classes,), from `predict`.
         """
-        heads = next((heads for heads in ANSWERS if set(heads) <= set(logits)), tuple(logits)[:1])
+        heads = answer(logits)
         joint = functools.reduce(np.multiply.outer, [_softmax(logits[head]) for head in heads])
         best = np.argsort(-joint, axis=None, kind="stable")[:k]
         places = zip(*np.unravel_index(best, joint.shape), strict=True)

@@ -17,7 +17,7 @@ RESULT = "latency.json"
 VIDEO = "video.mp4"
 PACKAGE = pathlib.Path(__file__).parents[1]
 MODULES = (
-    *("__init__.py", "accelerator.py", "cli.py", "errors.py", "files.py", "progress.py"),
+    *("__init__.py", "accelerator.py", "cli.py", "errors.py", "files.py", "progress.py", "protocol.py"),
     *("commands/__init__.py", "commands/benchmark.py"),
     *(f"device/{module.name}" for module in sorted(pathlib.Path(__file__).parent.glob("*.py"))),
 )

@@ -80,7 +80,7 @@ class Smoothing:
 
 
 def answer(classes):
-    """The heads whose product is the answer, as in `Artifact.top`; `classes` is head to names."""
+    """The heads whose product is the answer, of a dict with the heads that there are."""
     return next((heads for heads in ANSWERS if set(heads) <= set(classes)), tuple(classes)[:1])
 
 

@@ -9,9 +9,9 @@ import functools
 import numpy as np
 
 from egokeras.device.artifact import Artifact
-from egokeras.device.manifest import INPUT, STREAM
+from egokeras.device.manifest import CLIP, INPUT, STREAM
 from egokeras.device.state import State, check_state, new_state
-from egokeras.device.stream import ROUNDING, fitted
+from egokeras.device.stream import ROUNDING, Stream, fitted
 from egokeras.errors import InputError
 
 
@@ -116,3 +116,9 @@ def _next(due, time, every):
     """When something is due again that was due at `due` and is done at `time`; who is late skips turns rather than fall behind."""
     due = time if due == -float("inf") else due
     return due + every * (1 + (time + ROUNDING - due) // every)
+
+
+def begin(artifact, stride):
+    """A new stream over an artifact of frames: `Stream` of one of clips, `SteppedStream` of one of the kind `stream`."""
+    artifact.expect(CLIP, STREAM)
+    return (SteppedStream if artifact.kind == STREAM else Stream)(artifact, stride)

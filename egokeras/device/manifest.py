@@ -10,6 +10,7 @@ import re
 
 import numpy as np
 
+from egokeras.device.events import Smoothing
 from egokeras.errors import CONTROL, InputError
 
 FORMAT = 2
@@ -56,6 +57,10 @@ def check_manifest(file, manifest):
     _require(manifest["parts"], file, "parts", [])
     if "exits" in manifest:
         _check_exits(file, manifest)
+    try:
+        Smoothing.of(manifest)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
     for name, entry in files.items():
         _require(isinstance(entry, dict) and isinstance(entry.get("bytes"), int), file, f"files.{name}.bytes", entry)
         _require(re.fullmatch("[0-9a-f]{64}", str(entry.get("sha256"))), file, f"files.{name}.sha256", entry.get("sha256"))

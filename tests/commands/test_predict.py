@@ -2,6 +2,7 @@
 
 import io
 import json
+import pathlib
 import runpy
 import sys
 import types
@@ -63,6 +64,25 @@ def test_json_lines_hold_span_and_top(tiny, video, capsys):
     (record,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert (record["start"], record["stop"]) == (0.0, 1.0)
     assert [item["name"] for item in record["top"]] == ["open fridge", "open cup"]
+
+
+def test_events_begin_and_end_by_the_artifacts_thresholds(tiny, video, tmp_path, capsys):
+    """The product with the noun's draw is about 0.5: above `on`, so an event lasts until the next one begins; its noun is a draw."""
+    for file in pathlib.Path(tiny).iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    about = json.loads((tmp_path / "artifact.json").read_text())
+    about["events"] = {"kind": "mean", "seconds": 0.0, "on": 0.4, "off": 0.2, "lag": 0.0}
+    (tmp_path / "artifact.json").write_text(json.dumps(about))
+    assert cli.main(["predict", str(tmp_path), video, "--events", "--json"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["start"], one["event"].split()[0]) for one in found][:: len(found) - 1] == [(1.0, "open"), (2.5, "pour")]
+    assert [one["stop"] for one in found] == [*(one["start"] for one in found[1:]), 2.95]
+    assert cli.main(["predict", str(tmp_path), video, "--events"]) == 0
+    assert capsys.readouterr().out.startswith(f"1.0 to {found[0]['stop']:.1f} s  open fridge  0.")
+    about["events"]["on"] = 0.1
+    (tmp_path / "artifact.json").write_text(json.dumps(about))
+    assert cli.main(["predict", str(tmp_path), video]) == 1
+    assert "events.on is 0.1, events.off 0.2" in capsys.readouterr().err
 
 
 def test_a_short_video_is_predicted_once(tiny, tmp_path, capsys):
