@@ -79,3 +79,11 @@ def test_training_step_learns_and_forward_does_not(heads):
     losses = [float(calls["train"]()) for _ in range(5)]
     assert losses[-1] < losses[0]
     assert model.get_layer("lstm_bn").moving_mean.numpy().any()  # training mode
+
+
+def test_streaming_times_the_step_of_the_demos_student(tmp_path):
+    done = run(ROOT / "benchmarks" / "streaming.py", "--only", "demo", "--rounds", 1, "--json", "out.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for clip, step in json.loads((tmp_path / "out.json").read_text())["tables"].values():
+        assert clip["ratio"] == 1 and 0 < step["ratio"] < 0.9 and clip["artifact"] in ("float32", "mixed")
+    assert done.stdout.count("\n| demo: a step against the clip") == 2
