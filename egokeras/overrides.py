@@ -29,9 +29,10 @@ def replaced(value: Any, path, text, key) -> Any:
         nearest = difflib.get_close_matches(first, fields_of(value), n=1, cutoff=0.5)
         cure = f"did you mean {nearest[0]!r}?" if nearest else f"it has {', '.join(fields_of(value))}."
         raise InputError(f"{key}: {type(value).__name__} has no field {first!r}; {cure}")
-    if rest:
-        return dataclasses.replace(value, **{first: replaced(getattr(value, first), rest, text, key)})
     hint = typing.get_type_hints(type(value))[first]
+    if rest:
+        below = getattr(value, first)
+        return dataclasses.replace(value, **{first: replaced(_begun(hint) if below is None else below, rest, text, key)})
     return dataclasses.replace(value, **{first: parsed(text, hint, key)})
 
 
@@ -64,6 +65,12 @@ def parsed(text, hint, key):
             return fitted
     wanted = ", ".join(getattr(kind, "__name__", str(kind)) for kind in _alternatives(hint))
     raise InputError(f"{key}: {text!r} does not fit; it takes {wanted}.")
+
+
+def _begun(hint):
+    """What takes the place of None where a field below it gets a value: the only kind of object that fits, with its defaults."""
+    kinds = [kind for kind in _alternatives(hint) if is_dataclass(kind)]
+    return kinds[0]() if len(kinds) == 1 else None
 
 
 _MISFIT = object()

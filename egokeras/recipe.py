@@ -13,6 +13,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from egokeras.compress.prune import Pruning
 from egokeras.data.cropped import cropped
 from egokeras.data.joined import open_sets
 from egokeras.data.selection import split_rows
@@ -110,6 +111,7 @@ class Recipe:
         early_stopping: epochs without a better `monitor` after which training ends and the best weights return; None is never.
         monitor: what is better: a lower `val_loss`, or a higher `val_action_top5` or the like.
         start_from: earlier stages, or run folders, whose weights layers of the same name take over; another shape is an error.
+        pruning: how many weights of the student become zero while it trains, and when, whatever the method; None is none.
         mixed_precision: compute in float16 with float32 weights (for GPUs).
         cache_features: compute a frozen backbone's features once, where no augmentation forbids it.
         feature_views: augmented copies of each training clip whose features are computed once, too, and taken in turn by the epochs; 0
@@ -133,6 +135,7 @@ class Recipe:
     early_stopping: int | None = None
     monitor: str = "val_loss"
     start_from: tuple[str, ...] = ()
+    pruning: Pruning | None = None
     mixed_precision: bool = False
     cache_features: bool = True
     feature_views: int = 0

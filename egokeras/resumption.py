@@ -32,6 +32,8 @@ def check(recipe, shards, run_dir):
         raise InputError(f"{run_dir} has a trained model and no {snapshots.FOLDER} to go on from; train anew without --resume.")
     if recipe.epochs > epochs and isinstance(recipe.optim.schedule, Cosine):
         print(f"{run_dir}: the learning rate follows a cosine, from here on that of {recipe.epochs} epochs and not {epochs}.")
+    if recipe.epochs > epochs and recipe.pruning:
+        print(f"{run_dir}: pruning follows a schedule, from here on that of {recipe.epochs} epochs and not {epochs}.")
     if data != shards.sha256:
         raise InputError(f"{run_dir}: {shards.path} does not hold the shards that it began with; give those: data.shards=FOLDER.")
 

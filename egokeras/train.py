@@ -17,6 +17,7 @@ import tensorflow as tf
 from egokeras import recipe as recipes
 from egokeras import resumption, snapshots, students
 from egokeras.callbacks import HISTORY, callbacks
+from egokeras.compress.prune import Pruner
 from egokeras.data import selection
 from egokeras.data.input_pipeline import batches, default_heads, stream
 from egokeras.data.joined import folders
@@ -69,6 +70,8 @@ def fit(recipe, run_dir, *, quiet=False, resume=False, snapshot_seconds=snapshot
     with conduct.scope():
         model = students.untrained(recipe, shards, classes)
         students.take_weights(model, [students.earlier(name, run_dir) for name in recipe.start_from])
+    if recipe.pruning:
+        recipe.pruning.check(model)
     student, source = students.on_source(recipe, model, shards, run_dir.parent / ".features", conduct.off_strategy)
 
     def begin():
@@ -135,7 +138,8 @@ def _fit(recipe, student, source, rows, conduct, run_dir, *, fold=None, begin=la
     heads = [space for space in student.output if f"label_{space}" in source.clips.dtype.names]
     steps = max(1, round(len(train_rows) / recipe.batch_size))
     distiller = _distiller(recipe, student, source, rows, heads, steps, run_dir)
-    memory = _watchers(recipe) if logs else []
+    memory = _watchers(recipe, steps) if logs else []
+    pruner = [Pruner(recipe.pruning)] if recipe.pruning else []
     state = Snapshots(
         run_dir / FOLDER / ("" if fold is None else f"fold-{fold}"),
         {"clips": _digest(*rows), "data or features": source.sha256, **getattr(distiller.method, "made_of", {})},
@@ -171,7 +175,7 @@ def _fit(recipe, student, source, rows, conduct, run_dir, *, fold=None, begin=la
             initial_epoch=recipe.epochs if state.stopped else state.epoch,
             steps_per_epoch=steps,
             validation_data=batches(source, order, heads, distiller.inputs) if len(validation_rows) else None,
-            callbacks=[*callbacks(logs, conduct.quiet, state.found), *memory, keras.callbacks.TerminateOnNaN(), state],
+            callbacks=[*pruner, *callbacks(logs, conduct.quiet, state.found), *memory, keras.callbacks.TerminateOnNaN(), state],
             shuffle=False,
             verbose=int(sys.stdout.isatty() and not conduct.quiet),
         ).history.get("loss", [0.0])
@@ -188,7 +192,7 @@ def _distiller(recipe, student, source, rows, heads, steps, run_dir):
     find = functools.partial(students.earlier, run_dir=run_dir, field="method.teacher")
     training = dataclasses.replace(training, held_out=len(validation_rows), find=find)
     method = recipe.method.bind(training) if hasattr(recipe.method, "bind") else recipe.method
-    distiller = Distiller(student, method)
+    distiller = Distiller(student, method, masked=recipe.pruning.kernels(student).values() if recipe.pruning else ())
     distiller.compile(recipe.optim.build(steps, recipe.epochs), l2=recipe.optim.l2)
     scores = {"val_loss", *(f"val_{space}_top{k}" for space in heads for k in distiller.top if k < student.output[space].shape[-1])}
     if recipe.watched_by and recipe.monitor not in scores:
@@ -196,13 +200,18 @@ def _distiller(recipe, student, source, rows, heads, steps, run_dir):
     return distiller
 
 
-def _watchers(recipe):
-    """The callbacks that follow the recipe's `monitor`: early stopping, and a learning rate that falls on a plateau."""
+def _watchers(recipe, steps):
+    """The callbacks that follow the recipe's `monitor`: early stopping, and a learning rate that falls on a plateau.
+
+    While weights are still pruned away, no epoch is the best, and stopping waits.
+    """
     found: list[keras.callbacks.Callback] = []
     mode = "min" if recipe.monitor == "val_loss" else "max"
     if recipe.early_stopping is not None:
+        how = {"start_from_epoch": recipe.pruning.full_after(steps, recipe.epochs)} if recipe.pruning else {}
+        patience = recipe.early_stopping
         found.append(
-            keras.callbacks.EarlyStopping(recipe.monitor, patience=recipe.early_stopping, mode=mode, restore_best_weights=True, verbose=1)
+            keras.callbacks.EarlyStopping(recipe.monitor, patience=patience, mode=mode, restore_best_weights=True, verbose=1, **how)
         )
     if isinstance(recipe.optim.schedule, Plateau):
         plateau = recipe.optim.schedule

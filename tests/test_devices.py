@@ -47,6 +47,14 @@ def test_penalties_class_weights_priors_and_an_empty_share(name, found):
         np.testing.assert_allclose(two["logs"][log], one["logs"][log], atol=1e-5, err_msg=log)
 
 
+def test_a_pruned_student_has_the_same_zeros(found):
+    one, two = found["pruned"]["one"], found["pruned"]["two"]
+    np.testing.assert_allclose(two["loss"], one["loss"], atol=1e-5)
+    np.testing.assert_allclose(two["kernel"], one["kernel"], atol=1e-5)
+    for device in (*one["devices"], *two["devices"]):
+        assert [value == 0 for value in device] == [value == 0 for value in one["kernel"]] and device.count(0) == int(0.8 * 48)
+
+
 def test_mixed_precision_with_deterministic_operations(found):
     one, two = found["mixed"]["one"], found["mixed"]["two"]
     np.testing.assert_allclose(two["logs"]["loss"], one["logs"]["loss"], rtol=1e-2)
@@ -153,6 +161,24 @@ def _penalized(strategy, precision="float32", smoothed=False):
     return {"logs": distiller.fit(data.batch(16), epochs=4, verbose=0).history}
 
 
+def _pruned(strategy):
+    import keras
+
+    from egokeras.compress.prune import Pruner, Pruning
+    from egokeras.distill import Distiller
+
+    pruning = Pruning(every=1, dense=("verb", "noun"))
+    with _scope(strategy):
+        student = _dense()
+        distiller = Distiller(student, masked=pruning.kernels(student).values())
+        distiller.compile(keras.optimizers.SGD(0.1, momentum=0.9, clipnorm=0.1), top=(1,))
+    data = _features(32)[0].batch(16).repeat()
+    loss = distiller.fit(data, steps_per_epoch=2, epochs=3, callbacks=[Pruner(pruning)], verbose=0, shuffle=False).history["loss"]
+    kernel = student.get_layer("dense").kernel.value
+    copies = [kernel] if strategy is None else strategy.experimental_local_results(kernel)
+    return {"loss": loss, "kernel": kernel.numpy().ravel().tolist(), "devices": [copy.numpy().ravel().tolist() for copy in copies]}
+
+
 @dataclasses.dataclass(frozen=True)
 class Recording:
     """Supervised training that remembers which units Dropout kept, for each device."""
@@ -248,6 +274,7 @@ def main(folder):
         "sgd": {name: _trained(keras.optimizers.SGD, sgd, strategy, shards) for name, strategy in (("one", None), ("two", two))},
         "penalty": {"one": _penalized(None), "two": _penalized(two)},
         "smoothed": {"one": _penalized(None, smoothed=True), "two": _penalized(two, smoothed=True)},
+        "pruned": {"one": _pruned(None), "two": _pruned(two)},
         "dropout": _dropout(two),
         "batches": _batches(two, shards),
     }

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from egokeras import recipe as recipes
-from egokeras.data.transforms import Augment
+from egokeras.compress.prune import Pruning
+from egokeras.data.transforms import Augment, Crop
 from egokeras.distill import GloVe, LabelSmoothing, Mixture, Uniform
 from egokeras.errors import InputError
 from egokeras.models import ConvNet1DHead, LSTMHead, ResNet3D
@@ -49,6 +50,10 @@ def test_every_recipe_has_a_docstring_and_loads():
         ("deterministic=true", "deterministic", True),
         ("optim.ema=0.99", "optim.ema", 0.99),
         ("model=ResNet3D", "model", ResNet3D()),
+        ("pruning.sparsity=0.5", "pruning", Pruning(sparsity=0.5)),
+        ("pruning.dense=conv_1,verb", "pruning", Pruning(dense=("conv_1", "verb"))),
+        ("pruning.pattern=2:4", "pruning.final", 0.5),
+        ("data.crop.frames=4", "data.crop", Crop(frames=4)),
     ],
 )
 def test_overrides(stages, assignment, path, value):

@@ -1,5 +1,6 @@
 """Exact resume: a training that was stopped anywhere and gone on with ends bit for bit like one that was not."""
 
+import csv
 import dataclasses
 import errno
 import json
@@ -11,13 +12,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import egokeras
 from egokeras import snapshots, train
+from egokeras.compress.prune import Pruner, Pruning
 from egokeras.data.transforms import Augment, Crop
 from egokeras.distill import SKDSRL, Distiller, SelfDistillation, SoftTargets
 from egokeras.distill.inputs import run
 from egokeras.errors import InputError
 from egokeras.losses import cross_entropy, mean_over_known
-from egokeras.models import ConvNet1DHead, FrameModel, SmallBackbone
+from egokeras.models import AverageHead, ConvNet1DHead, FrameModel, SmallBackbone
 from egokeras.optim import Cosine, Optim, Plateau, StepDecay
 from egokeras.recipe import Data, Recipe
 from egokeras.snapshots import Snapshots
@@ -70,13 +73,14 @@ class OwnPast:
         nets["past"].set_weights(student.get_weights())
 
 
-def trained(folder, optimizer, *, epochs=3, patience=None, plateau=False, own_past=False, batch=8):
+def trained(folder, optimizer, *, epochs=3, patience=None, plateau=False, own_past=False, batch=8, pruning=None):
     """Train a small net with Dropout and BatchNormalization, a snapshot after every batch; goes on where `folder` says."""
     keras.utils.set_random_seed(3)
     x = keras.Input((6,), name="x")
     h = keras.layers.BatchNormalization(name="norm")(keras.layers.Dense(8, activation="relu", name="dense")(x))
     student = keras.Model({"x": x}, {"y": keras.layers.Dense(3, name="logits")(keras.layers.Dropout(0.4, name="drop")(h))})
-    distiller = Distiller(student, OwnPast(student=student) if own_past else None)
+    masked = pruning.kernels(student).values() if pruning else ()
+    distiller = Distiller(student, OwnPast(student=student) if own_past else None, masked=masked)
     distiller.compile(optimizer(), top=(1,), jit_compile=False)
     memory = [keras.callbacks.EarlyStopping("val_loss", patience=patience, restore_best_weights=True)] if patience else []
     memory += [keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=2, min_delta=0.0)] if plateau else []
@@ -98,6 +102,7 @@ def trained(folder, optimizer, *, epochs=3, patience=None, plateau=False, own_pa
             steps_per_epoch=STEPS,
             validation_data=tf.data.Dataset.from_tensors(({"x": inputs[:20]}, {"y": labels[:20]})),
             callbacks=[
+                *([Pruner(pruning)] if pruning else []),
                 keras.callbacks.CSVLogger(folder / "log.csv", append=state.found),
                 train.callbacks(None, quiet=True, goes_on=False)[0],
                 *memory,
@@ -142,6 +147,24 @@ def test_a_training_killed_at_any_batch_ends_the_same(optim, tmp_path, kill):
     kill()
     assert_same(trained(tmp_path / "killed", lambda: make(STEPS, 3), own_past=True), whole)
     assert len(list((tmp_path / "killed" / "snapshots").iterdir())) == 2
+
+
+def test_a_pruned_training_killed_at_any_batch_ends_the_same(tmp_path, kill):
+    for folder in ("whole", "killed"):
+        (tmp_path / folder).mkdir()
+    how = {"pruning": Pruning(begin=0.2, end=0.7, every=1), "own_past": True}
+    make = OPTIMIZERS["adamw, EMA and a cosine"].build
+    kill()
+    whole = trained(tmp_path / "whole", lambda: make(STEPS, 3), **how)
+    shares = [float(row["sparsity"]) for row in csv.DictReader(whole[1].decode().splitlines())]
+    assert 0 < shares[0] < shares[1] == shares[2] == pytest.approx((38 + 19) / 72)  # floor(0.8 * 48) + floor(0.8 * 24)
+    for number in (3, 1, 2):  # before weights go, while they go, when they are gone
+        kill(number)
+        with pytest.raises(Killed):
+            trained(tmp_path / "killed", lambda: make(STEPS, 3), **how)
+    kill()
+    assert_same(trained(tmp_path / "killed", lambda: make(STEPS, 3), **how), whole)
+    assert [(~whole[0][f"masks/{number}"]).sum() for number in range(2)] == [38, 19]
 
 
 def test_a_plateau_is_remembered(tmp_path, kill):
@@ -331,6 +354,33 @@ def test_a_recipe_is_resumed_and_goes_on_for_more_epochs(recipe, method, tmp_pat
     assert about == about2 and arrays.keys() == arrays2.keys()
     for name in arrays:
         np.testing.assert_array_equal(arrays[name], arrays2[name], strict=True)
+
+
+def test_a_student_pruned_while_the_unpruned_one_teaches_it_is_resumed_and_ends_with_its_best_full_epoch(recipe, tmp_path, kill):
+    for folder in ("dense", "whole", "killed"):
+        (tmp_path / folder).mkdir()
+    kill()
+    how = {"quiet": True, "snapshot_seconds": 0}
+    model = FrameModel(backbone=SmallBackbone(channels=(8, 8)), head=AverageHead())
+    model.build(classes={"verb": 2, "noun": 3}, frames=8, size=24).save(tmp_path / "dense" / "model.keras")
+    pruning = Pruning(end=0.5, every=1, dense=("conv_1",))
+    recipe = Recipe(
+        name="pruned", data=Data(shards=recipe.data.shards), model=model, method=SoftTargets(teacher="dense"), start_from=("dense",),
+        pruning=pruning, epochs=6, batch_size=64, early_stopping=1,
+    )  # fmt: skip
+    whole = train.fit(recipe, tmp_path / "whole", **how)
+    kill(4)
+    with pytest.raises(Killed):
+        train.fit(recipe, tmp_path / "killed", resume=True, **how)
+    kill()
+    resumed = train.fit(recipe, tmp_path / "killed", resume=True, **how)
+    for weight, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, other)
+    assert (tmp_path / "whole" / "history.csv").read_bytes() == (tmp_path / "killed" / "history.csv").read_bytes()
+    about, _ = last_snapshot(tmp_path / "killed")
+    assert about["memory"]["EarlyStopping"]["best_epoch"] >= 2  # the first with all zeros
+    kernels = pruning.kernels(egokeras.load_model(tmp_path / "killed" / "model.keras"))
+    assert len(kernels) == 3 and all((kernel.numpy() == 0).sum() == int(0.8 * kernel.numpy().size) for kernel in kernels.values())
 
 
 def test_only_the_same_training_is_resumed(recipe, squares, tmp_path):

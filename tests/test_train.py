@@ -9,6 +9,7 @@ import pytest
 
 import egokeras
 from egokeras import train
+from egokeras.compress.prune import Pruning
 from egokeras.data.transforms import Augment
 from egokeras.errors import InputError
 from egokeras.models import AverageHead, ConvNet1DHead, FrameModel, SmallBackbone
@@ -103,7 +104,9 @@ def test_a_frozen_backbone_is_run_once(recipe, squares, tmp_path):
     assert float(history[-1]["loss"]) < float(history[0]["loss"])
     before = cache[0].stat().st_mtime_ns
     (tmp_path / "run-2").mkdir()
-    train.fit(dataclasses.replace(frozen, epochs=1), tmp_path / "run-2", quiet=True)
+    pruned = train.fit(dataclasses.replace(frozen, epochs=1, pruning=Pruning(dense=("conv_2",))), tmp_path / "run-2", quiet=True)
+    kernels = [kernel.numpy() for kernel in Pruning().kernels(pruned).values()]
+    assert len(kernels) == 5 and all((kernel == 0).sum() == int(0.8 * kernel.size) for kernel in kernels)
     assert cache[0].stat().st_mtime_ns == before
 
 

@@ -52,8 +52,20 @@ def _facts(stage, with_layers):
         "outputs": {name: list(tensor.shape[1:]) for name, tensor in built.output.items()},
         "parameters": {**parts, "whole": _parameters(built)},
         **cost(built),
+        **({"pruning": _pruned(stage.pruning, built)} if stage.pruning else {}),
         **({"layers": _layers(built)} if with_layers else {}),
     }
+
+
+def _pruned(pruning, built):
+    """What pruning would make of the kernels."""
+    from egokeras.compress.prune import count
+
+    pruning.check(built)
+    kernels = pruning.kernels(built).values()
+    sizes = [kernel.value.shape.num_elements() for kernel in kernels]
+    zeros = sum(count(pruning.final, size) for size in sizes) if pruning.threshold == "layer" else count(pruning.final, sum(sizes))
+    return {"kernels": len(sizes), "weights": sum(sizes), "zeros": zeros}
 
 
 def _layers(built):
@@ -84,6 +96,10 @@ def _lines(facts):
     for name, count in facts["parameters"].items():
         macs = f"{facts['macs'].get(name, 0) / 1e6:,.1f} M MACs a clip"
         yield f"  {name:24}{count['total']:>12,} parameters, {count['trainable']:,} trainable, {macs}"
+    if "pruning" in facts:
+        pruned, whole = facts["pruning"], facts["parameters"]["whole"]["total"]
+        share = f"{pruned['zeros'] / pruned['weights']:.1%} of the weights of {pruned['kernels']} kernels"
+        yield f"  {'zeros after pruning':24}{pruned['zeros']:>12,} of {whole:,} parameters, {share}"
     for name, *shape, share in facts.get("layers", []):
         yield f"  layer   {name:32}{' x '.join(map(str, shape)):20}{share:7.1%} of the MACs"
     yield f"  {'activation memory':24}{facts['activation_bytes'] / 1e6:>12,.1f} MB in float32 at the widest layer, for one clip"

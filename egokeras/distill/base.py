@@ -36,15 +36,20 @@ class Distiller(keras.Model):
     Args:
         student: a `keras.Model` with named inputs and a dict of outputs.
         method: see the module; by default cross-entropy on the labels.
+        masked: weights of the student that are held at zero where `masks`, bool variables of their shapes and in their order, are False;
+            all are True until somebody changes them (`egokeras.compress.prune.Pruner`).
     """
 
-    def __init__(self, student, method=None, **kwargs):
+    def __init__(self, student, method=None, masked=(), **kwargs):
         super().__init__(dtype=student.dtype_policy, **kwargs)  # Keras scales the loss where the policy is mixed_float16
         self.student = student
         self.method = method or Supervised()
         self.nets = self.method.networks(student)
         self._trackers = {}  # Keras lists them last of its metrics, so its idle tracker of a loss that it does not compute gives way
         self.epoch = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="epoch")
+        masked = tuple(masked)
+        self.masks = [self.add_weight(shape=one.shape, dtype="bool", initializer="ones", trainable=False, name="mask") for one in masked]
+        self._mask_of = {id(weight): mask for weight, mask in zip(masked, self.masks, strict=True)}
         self.built = True
 
     def call(self, inputs, training=False):
@@ -102,11 +107,12 @@ class Distiller(keras.Model):
     def state_variables(self):
         """Everything that a training changes, by a name of its own and in an order that is the same for every process.
 
-        Student, other networks (with the seeds of Dropout), optimizer, running means made so far, and the epoch. Numbered, as Keras'
+        Student, other networks (with the seeds of Dropout), optimizer, masks, running means made so far, and the epoch. Numbered, as Keras'
         own names count the layers that the process has made before.
         """
         parts = {"distiller": [self.epoch], "student": self.student.variables}
         parts |= {f"nets/{name}": net.variables for name, net in self.nets.items()} | {"optimizer": self.optimizer.variables}
+        parts |= {"masks": self.masks} if self.masks else {}
         parts |= {f"trackers/{name}": tracker.variables for name, tracker in self._trackers.items()}
         return {f"{part}/{i}": variable for part, variables in parts.items() for i, variable in enumerate(variables)}
 
@@ -123,9 +129,28 @@ class Distiller(keras.Model):
             l2 = self.l2 / self.distribute_strategy.num_replicas_in_sync
             gradients = _with_l2(gradients, weights, self.optimizer.scale_loss(l2))
             penalties.append(l2 * _sum([tf.nn.l2_loss(weight) for weight in weights]))
-        self.optimizer.apply(_reduced(gradients), weights)
+        self.optimizer.apply(
+            _reduced([self._masked(gradient, weight) for gradient, weight in zip(gradients, weights, strict=True)]), weights
+        )
+        self.apply_masks()  # momentum from before a weight was masked would still move it
         loss = _sum([*terms.values(), *penalties])
         return self._logs(inputs, targets, outputs, {"loss": loss, **terms}, _count(targets))
+
+    @property
+    def masked(self):
+        """The weights that `masks` are of, in their order."""
+        own = {id(weight): weight for weight in self.student.weights}
+        return [own[key] for key in self._mask_of]
+
+    def apply_masks(self):
+        """Set the student's weights to zero where their masks are False."""
+        for weight in self.masked:
+            weight.assign(self._masked(weight.value, weight))
+
+    def _masked(self, values, weight):
+        """`values` of a weight, or of its gradient, with zeros where its mask is False; also what is not finite becomes zero there."""
+        mask = self._mask_of.get(id(weight))
+        return values if values is None or mask is None else tf.where(mask.value, values, tf.zeros_like(values))
 
     def test_step(self, data):
         """The supervised loss and the metrics, whatever the method, so that `val_loss` means the same for all."""
