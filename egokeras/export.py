@@ -14,6 +14,7 @@ import numpy as np
 
 import egokeras
 from egokeras.artifact_kinds import KINDS, QUANTIZATIONS, Clips, made_of
+from egokeras.compress import sparsity
 from egokeras.compress.tflite import SIGNATURE, convert
 from egokeras.device.artifact import Artifact
 from egokeras.device.manifest import CARRIED, CLIP, FORMAT, MANIFEST, WINDOW
@@ -207,7 +208,10 @@ class _Made:
 
 def _artifact(kind, parts):
     run, files = kind.run, [pathlib.Path(part.file) for part in parts]
-    described = [{"file": file.name, "signature": SIGNATURE, "quantization": part.kind} for file, part in zip(files, parts, strict=True)]
+    described = [
+        {"file": file.name, "signature": SIGNATURE, "quantization": part.kind, **sparsity.summary(file.read_bytes())}
+        for file, part in zip(files, parts, strict=True)
+    ]
     manifest = {
         "format": FORMAT,
         "name": kind.export.name,

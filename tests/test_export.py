@@ -1,6 +1,7 @@
 """A small trained network through the whole road: files that pass, files that are refused, and nothing left behind."""
 
 import json
+import re
 import shutil
 import zlib
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from egokeras import artifact_kinds, cli, export, gated_run
+from egokeras.compress.sparsity import summary
 from egokeras.compress.tflite import ConversionError
 from egokeras.data.selection import split_rows
 from egokeras.data.shards import Shards, ShardWriter, table_dtype
@@ -125,7 +127,8 @@ def test_the_artifact_explains_itself(shipments, run_dir, data):
     assert about["sampling"] == {"rule": "uniform", "frames": 4, "clip_seconds": 1.0} and about["outputs"] == CLASSES
     parent = {"run": "squares", "model_sha256": sha256(run_dir / "model.keras"), "data_sha256": sha256(data.path / "index.json")}
     assert about["parent"] == parent and about["gate"] == shipments[1].gate and about["quantization"] == "int8" and about["name"] == "small"
-    assert about["parts"] == [{"file": "model.tflite", "signature": "serving_default", "quantization": "int8"}]
+    zeros = summary((small / "model.tflite").read_bytes())
+    assert about["parts"] == [{"file": "model.tflite", "signature": "serving_default", "quantization": "int8", **zeros}]
     runner = Interpreter(str(small / "model.tflite")).get_signature_runner("serving_default")
     rows = data.rows("validation")[:20]
     found = [runner(rgb=clip[None]) for clip in data.read(rows)]
@@ -269,6 +272,7 @@ def test_the_command_prints_the_gate_and_fails_where_a_file_is_refused(quick, da
     assert cli.main(["export", str(quick), "float32", "int8"]) == 0
     printed = capsys.readouterr().out
     assert "int8: pass, on 300 validation clips and 400 windows of 70 videos" in printed and "  noun " in printed
+    assert re.search(r"int8/model.tflite, 0.\d\d MB, 0.\d\d MB compressed; \d+.\d% of the weights are zero", printed)
     assert cli.main(["export", str(quick), "int8", "--min-agreement", "99.9", "--data", str(data.path), "--json"]) == 1
     printed = capsys.readouterr()
     (record,) = json.loads(printed.out)

@@ -1,8 +1,9 @@
 """`egokeras export`: turn a run into gated TFLite artifacts."""
 
 import json
-import pathlib
 import sys
+
+from egokeras.files import read_json
 
 EXAMPLE = "egokeras export runs/demo float32 int8"
 TENSORFLOW = True
@@ -63,8 +64,11 @@ def lines(shipment):
     lost, agreement = gate["limits"]["lost_points"], gate["limits"]["agreement"]
     yield f"  limits: {lost:g} points lost, {agreement:g}% agreement; logits differ by up to {gate['max_difference']:.2g}"
     if shipment.path is not None:
-        for file in sorted(pathlib.Path(shipment.path).glob("*.tflite")):
-            yield f"  {file}, {file.stat().st_size / 1e6:.2f} MB"
+        about = read_json(shipment.path / "artifact.json")
+        for part in about["parts"]:
+            size, packed = (count / 1e6 for count in (about["files"][part["file"]]["bytes"], part["compressed_bytes"]))
+            zeros = f"{part['sparsity']:.1%} of the weights are zero"
+            yield f"  {shipment.path / part['file']}, {size:.2f} MB, {packed:.2f} MB compressed; {zeros}"
 
 
 def _points(value):

@@ -6,11 +6,20 @@ import sys
 import numpy as np
 import pytest
 
-from egokeras.compress import tflite
+import egokeras
+from egokeras.compress import prune, tflite
+from egokeras.compress.prune import Pruning
+from egokeras.compress.sparsity import weights
 from egokeras.compress.tflite import KINDS, Conversion, ConversionError, check_builtin, convert
 
 CLIPS = np.random.default_rng(0).integers(0, 256, (12, 8, 24, 24, 3), np.uint8)
 HEADS = {"verb": 3, "noun": 4}
+PRUNINGS = {
+    "LSTMHead": Pruning(),
+    "ConvLSTMHead": Pruning(pattern="2:4"),
+    "ConvNet1DHead": Pruning(),
+    "AverageHead": Pruning(pattern="2:4"),
+}
 
 
 @pytest.fixture(scope="module", params=["LSTMHead", "ConvLSTMHead", "ConvNet1DHead", "AverageHead"])
@@ -26,19 +35,44 @@ def converted(request, tmp_path_factory):
     head = getattr(models, request.param)(**settings.get(request.param, {}))
     model = models.FrameModel(backbone=models.SmallBackbone(channels=(8, 16)), head=head).build(classes=HEADS, frames=8, size=24)
     model.set_weights([weight * 2 for weight in model.get_weights()])
+    prune_at_once(model, PRUNINGS[request.param])
     model.save(folder / "model.keras")
     np.save(folder / "clips.npy", CLIPS)
     calibration = {"rgb": str(folder / "clips.npy")}
     assert convert(jobs(folder, *KINDS, model=folder / "model.keras", outputs=tuple(HEADS), calibration=calibration)) == [None] * len(KINDS)
     assert sorted(path.suffix for path in folder.iterdir()) == [".keras", ".npy"] + [".tflite"] * len(KINDS)
-    return folder, model.predict({"rgb": CLIPS}, verbose=0)
+    return folder, model.predict({"rgb": CLIPS}, verbose=0), request.param
+
+
+def prune_at_once(model, pruning):
+    kernels = pruning.kernels(model).values()
+    whole = [kernel.numpy() for kernel in kernels]
+    kept = prune.masks(whole, [np.ones(values.shape, bool) for values in whole], pruning, pruning.final)
+    for kernel, values, mask in zip(kernels, whole, kept, strict=True):
+        kernel.assign(values * mask)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_zeros_of_a_pruned_network_are_in_every_file(converted, kind):
+    """Exactly: BatchNorm scales zeros to zeros, and an int8 zero is 0. Gates of a ConvLSTM are tensors of their own in a file."""
+    folder, _, head = converted
+    kernels = PRUNINGS[head].kernels(egokeras.load_model(folder / "model.keras"))
+    content = (folder / f"{kind}.tflite").read_bytes()
+    found = [tensor for tensor in weights(content) if tensor.values.shape != (8, 3, 3, 3) or not PRUNINGS[head].pattern]
+    sizes, zeros = sum(tensor.values.size for tensor in found), sum(tensor.zeros for tensor in found)
+    wanted = sum(int((kernel.numpy() == 0).sum()) for kernel in kernels.values())
+    rounded = 0.003 * sizes if kind in ("int8", "dynamic_range") else 0  # what is next to nothing becomes zero, too
+    assert sizes == sum(kernel.numpy().size for kernel in kernels.values()) and wanted <= zeros <= wanted + rounded
+    for tensor in found if PRUNINGS[head].pattern else ():
+        groups = (tensor.values != 0).reshape(*tensor.values.shape[:-1], -1, 4)  # inputs are the last axis, as those of TensorRT's KCRS
+        assert groups.sum(-1).max() == 2
 
 
 @pytest.mark.parametrize(("kind", "tolerance"), [("float32", 1e-4), ("float16", 5e-3), ("dynamic_range", 0.05), ("int8", 0.1)])
 def test_every_kind_answers_by_name(converted, kind, tolerance):
     from ai_edge_litert.interpreter import Interpreter
 
-    folder, expected = converted
+    folder, expected, _ = converted
     interpreter = Interpreter(str(folder / f"{kind}.tflite"))
     assert interpreter.get_signature_list() == {"serving_default": {"inputs": ["rgb"], "outputs": ["noun", "verb"]}}
     runner = interpreter.get_signature_runner("serving_default")
