@@ -24,6 +24,7 @@ COMMANDS = {
     "report": "write one HTML page about a run",
     "compare": "set runs side by side: scores over seeds, differences, costs, curves",
     "wise": "weigh the early exits of a run, and say what leaving early costs and gains",
+    "sensitivity": "say which layers of a run bear pruning",
     "visualize": "picture what a layer of the backbone responds to",
     "inspect": "show what a video file is: its frames' types, motion vectors and residuals on a sheet",
     "verify": "check every checksum and count of shards, a run or an artifact",

@@ -11,7 +11,7 @@ ROWS = [
     ["cli"],
     ["commands"],
     ["experiments", "untrained"],
-    ["evaluate", "export", "report", "sheet", "train", "visualize", "whole_videos"],
+    ["evaluate", "export", "report", "sensitivity", "sheet", "train", "visualize", "whole_videos"],
     ["artifact_kinds", "gated_run"],
     ["exit_ensemble"],
     ["early_exits", "submission", "gate", "inference", "plots"],
