@@ -58,12 +58,12 @@ def export(model, folder, name, quantizations=QUANTIZATIONS):
 
 def mobilenet(weights, size, folder):
     """Files of MobileNetV2: (quantization, pruning) to the file, and what of the kernels was pruned."""
+    import keras
+
     from egokeras.models import Backbone, MobileNetV2Average
 
     found = {}
     for number, (name, pruning) in enumerate(prunings().items()):
-        import keras
-
         keras.utils.set_random_seed(0)
         backbone = Backbone(weights=weights, trainable_from="")
         model = MobileNetV2Average(CLASSES, frames=1, size=size, backbone=backbone)
