@@ -1,11 +1,12 @@
 """The inference twin of a model: the same weights in a graph that TFLite can compile.
 
-Every shape is static, recurrent layers are unrolled (in int8 the converter crashes on their loops), all is float32, and only the
-wanted outputs are there.
+Every shape is static, recurrent layers are unrolled (in int8 the converter crashes on their loops), 3D convolutions and poolings are
+computed in 2D (see `lowering`), all is float32, and only the wanted outputs are there.
 """
 
 import keras
 
+from egokeras.compress.lowering import lowered
 from egokeras.errors import InputError
 
 
@@ -22,7 +23,7 @@ def inference_twin(model, outputs=None, batch=1, pixels="uint8"):
         `keras.Model` from `{name: (batch, ...)}` to `{name: (batch, ...)}`, with a copy of the weights.
 
     Raises:
-        InputError: `model` has no such output.
+        InputError: `model` has no such output, or a 3D layer that cannot be lowered.
     """
     config = _for_inference(model.get_config(), pixels)
     for layer in config["layers"]:
@@ -39,7 +40,7 @@ def inference_twin(model, outputs=None, batch=1, pixels="uint8"):
 
 
 def _for_inference(config, pixels):
-    """A copy of a layer's or model's configuration: unrolled, all in float32, uint8 inputs as `pixels`."""
+    """A copy of a layer's or model's configuration: unrolled, lowered, all in float32, uint8 inputs as `pixels`."""
     if isinstance(config, list | tuple):
         return type(config)(_for_inference(item, pixels) for item in config)
     if not isinstance(config, dict):
@@ -49,4 +50,4 @@ def _for_inference(config, pixels):
     changed = {key: _for_inference(value, pixels) for key, value in config.items()}
     if config.get("class_name") == "InputLayer" and config["config"]["dtype"] == "uint8":
         changed["config"]["dtype"] = pixels
-    return {**changed, "unroll": True} if "unroll" in config else changed
+    return {**changed, "unroll": True} if "unroll" in config else lowered(changed)
