@@ -50,8 +50,9 @@ def export(model, folder, name, quantizations=QUANTIZATIONS):
     np.save(folder / "clips.npy", np.random.default_rng(0).integers(0, 256, (CALIBRATION, *shape), np.uint8))
     files = [folder / f"{name}.{kind}.tflite" for kind in quantizations]
     clips = {"rgb": str(folder / "clips.npy")}
-    jobs = [Conversion(kind=kind, file=str(file), calibration=clips) for kind, file in zip(quantizations, files, strict=True)]
-    for error in filter(None, convert(folder / "model.keras", ["action"], jobs)):
+    source = {"model": str(folder / "model.keras"), "outputs": ("action",), "calibration": clips}
+    jobs = [Conversion(kind=kind, file=str(file), **source) for kind, file in zip(quantizations, files, strict=True)]
+    for error in filter(None, convert(jobs)):
         raise error
     return files
 
