@@ -15,19 +15,42 @@ def cost(model):
         `macs`: part to multiply-accumulates (the nested models by name, and `whole`); biases, BatchNorm and activations do not count.
         `activation_bytes`: float32 bytes of the inputs and outputs of the layer where both together are largest.
     """
-    one = _for_one_clip(model)
-    macs = {part.name: sum(map(_macs, _layers(part))) for part in one.layers}
+    one = for_one_clip(model)
+    macs = _by_layer(one)
     parts = {layer.name: macs[layer.name] for layer in one.layers if isinstance(layer, keras.Model)}
-    widest = max([0, *(4 * (_elements(layer.input) + _elements(layer.output)) for part in one.layers for layer in _layers(part))])
+    computed = [layer for _, layer in walk(one) if not isinstance(layer, keras.layers.InputLayer)]
+    widest = max([0, *(4 * (_elements(layer.input) + _elements(layer.output)) for layer in computed)])
     return {"macs": {**parts, "whole": sum(macs.values())}, "activation_bytes": widest}
 
 
 def cost_by_layer(model):
     """Layer name to multiply-accumulates for one clip, in the order of computation; `model` as for `cost`."""
-    return {layer.name: sum(map(_macs, _layers(layer))) for layer in _for_one_clip(model).layers}
+    return _by_layer(for_one_clip(model))
 
 
-def _for_one_clip(model):
+def cost_by_path(model):
+    """Path of every layer (see `walk`) to its multiply-accumulates for one clip; `model` as for `cost`."""
+    return {path: _macs(layer) for path, layer in walk(for_one_clip(model))}
+
+
+def walk(model, path=()):
+    """(path, layer) of the layers of a model and of those nested in it: the path is the names of the models around it, and its own."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from walk(layer, (*path, layer.name))
+        else:
+            yield (*path, layer.name), layer
+
+
+def _by_layer(one):
+    macs = {layer.name: 0 for layer in one.layers}
+    for (name, *_), layer in walk(one):
+        macs[name] += _macs(layer)
+    return macs
+
+
+def for_one_clip(model):
+    """The model with random weights and a batch of one, so that all its shapes are known; `model` as for `cost`."""
     return type(model).from_config(_batch_of_one(model.get_config()))
 
 
@@ -41,14 +64,6 @@ def _batch_of_one(config):
     if config.get("class_name") == "InputLayer":
         changed["config"]["batch_shape"] = (1, *changed["config"]["batch_shape"][1:])
     return changed
-
-
-def _layers(layer):
-    if isinstance(layer, keras.Model):
-        for inner in layer.layers:
-            yield from _layers(inner)
-    elif not isinstance(layer, keras.layers.InputLayer):
-        yield layer
 
 
 def _macs(layer):
