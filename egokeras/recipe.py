@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from egokeras.compress.prune import Pruning
+from egokeras.compress.pruned import Pruned
 from egokeras.data.cropped import cropped
 from egokeras.data.joined import open_sets
 from egokeras.data.selection import split_rows
@@ -30,10 +31,10 @@ from egokeras.optim import Optim, Plateau
 from egokeras.overrides import fields_of, is_dataclass, parsed, replaced
 from egokeras.papers import PAPERS
 
-Model = FrameModel | ResNet3D | TwoStream | EarlyExitResNet | WithExits | AnticipationLSTM | RULSTM | PastActionsLSTM
+Model = FrameModel | ResNet3D | TwoStream | EarlyExitResNet | WithExits | AnticipationLSTM | RULSTM | PastActionsLSTM | Pruned
 Method = Supervised | LabelSmoothing | SoftTargets | SelfDistillation | SKDSRL | ProgressiveDistillation | SupervisedExits
 FACTS = ("paper", "published", "measured")  # fields that say something of a recipe and change nothing about its training
-PATHS = re.compile(r"data\.(shards|videos)|method\.teachers?|method\.prior\.(parts\.\d+\.)*vectors|model\.(\w+\.)*weights")
+PATHS = re.compile(r"data\.(shards|videos)|method\.teachers?|method\.prior\.(parts\.\d+\.)*vectors|model\.(\w+\.)*weights|model\.of")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -153,8 +154,9 @@ class Recipe:
                 raise InputError(f"{field} is {value}; it must be at least {least}.")
         if not self.monitor.startswith("val_"):
             raise InputError(f"monitor is {self.monitor!r}; give val_loss or a score of the held-out clips such as val_action_top5.")
-        if self.folds and self.start_from:
-            raise InputError("start_from has weights of all training clips, so folds would score clips that they know; set one of them.")
+        if self.folds and (self.start_from or isinstance(self.model, Pruned)):
+            field = "start_from" if self.start_from else "model.of"
+            raise InputError(f"{field} has weights of all training clips, so folds would score clips that they know; set one of them.")
         if self.paper and self.paper not in PAPERS:
             raise InputError(f"paper is {self.paper!r}; egokeras knows {', '.join(PAPERS)}.")
 

@@ -8,20 +8,28 @@ import numpy as np
 import tensorflow as tf
 
 import egokeras
+from egokeras.compress.cost import cost
+from egokeras.compress.pruned import Pruned
 from egokeras.distill.base import leaves
 from egokeras.errors import InputError
 from egokeras.features import cached
+from egokeras.files import sha256
 from egokeras.models import FrameModel
 
 
-def untrained(recipe, shards, classes):
-    """The recipe's model for these clips; equal seeds give equal weights, and the precision is the model's alone."""
+def untrained(recipe, shards, classes, run_dir):
+    """The recipe's model for these clips; equal seeds give equal weights, and the precision is the model's alone.
+
+    A `Pruned` has what is left of the model of an earlier stage, which lies beside `run_dir`, in that model's precision.
+    """
     if recipe.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(recipe.seed)
     before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_global_policy("mixed_float16" if recipe.mixed_precision else "float32")
     try:
+        if isinstance(recipe.model, Pruned):
+            return pruned(recipe.model, earlier(recipe.model.of, run_dir, "model.of"), classes, shards.modalities)
         check_vocabulary(recipe.model, shards)
         return build(recipe.model, classes, shards.modalities)
     finally:
@@ -61,12 +69,46 @@ def build(model, classes, shapes):
     return model.build(classes=classes, shapes=shapes)
 
 
+def pruned(spec, file, classes, shapes):
+    """What a `Pruned` leaves of the model in `file`, and a line that says how much that is.
+
+    Raises:
+        InputError: the model takes other clips, or has other answers.
+    """
+    model = egokeras.load_model(file)
+    takes = {name: tensor.shape[1:] for name, tensor in model.input.items()} if isinstance(model.input, dict) else {}
+    for name, shape in takes.items():
+        if shapes.get(name) != shape:
+            raise InputError(f"model.of: {file} takes {name} of {shape}, the data has {shapes}; give the data that it was trained on.")
+    answers = {name: tensor.shape[-1] for name, tensor in model.output.items()} if isinstance(model.output, dict) else {}
+    for space, count in classes.items():
+        if answers.get(space) != count:
+            raise InputError(f"model.of: {file} answers {answers}, the data has {count} classes of {space}; give a model of these labels.")
+    smaller = spec.prune(model)
+    macs, weights = (
+        [count(one) for one in (smaller, model)] for count in (lambda one: cost(one)["macs"]["whole"], keras.Model.count_params)
+    )
+    print(f"pruned {file}: {_share(macs)} of its multiply-accumulates and {_share(weights)} of its weights are left")
+    return smaller
+
+
+def _share(counts):
+    return f"{counts[0] / counts[1]:.1%}"
+
+
+def made_of(recipe, run_dir):
+    """What a snapshot of a training must agree with beside its method's: the model that a `Pruned` is left of."""
+    return {"model.of": sha256(earlier(recipe.model.of, run_dir, "model.of"))} if isinstance(recipe.model, Pruned) else {}
+
+
 def check_kind(model, shapes):
-    """Refuse data that a recipe's `model` cannot take.
+    """Refuse data that a recipe's `model` cannot take; of a `Pruned` the model that is pruned will tell.
 
     Raises:
         InputError: it takes clips and the data has observations, or the other way round.
     """
+    if isinstance(model, Pruned):
+        return
     model = getattr(model, "model", model)  # what exits are put on
     named = getattr(model, "modalities", ())
     fits = "rgb" in shapes if _takes_rgb(model) or "rgb" in named else "rgb" not in shapes or set(named) & set(shapes)

@@ -68,7 +68,7 @@ def fit(recipe, run_dir, *, quiet=False, resume=False, snapshot_seconds=snapshot
     elif snapshots.names(run_dir / FOLDER):
         raise InputError(f"{run_dir} holds the snapshots of another training; resume it, or give another folder.")
     with conduct.scope():
-        model = students.untrained(recipe, shards, classes)
+        model = students.untrained(recipe, shards, classes, run_dir)
         students.take_weights(model, [students.earlier(name, run_dir) for name in recipe.start_from])
     if recipe.pruning:
         recipe.pruning.check(model)
@@ -142,7 +142,12 @@ def _fit(recipe, student, source, rows, conduct, run_dir, *, fold=None, begin=la
     pruner = [Pruner(recipe.pruning)] if recipe.pruning else []
     state = Snapshots(
         run_dir / FOLDER / ("" if fold is None else f"fold-{fold}"),
-        {"clips": _digest(*rows), "data or features": source.sha256, **getattr(distiller.method, "made_of", {})},
+        {
+            "clips": _digest(*rows),
+            "data or features": source.sha256,
+            **getattr(distiller.method, "made_of", {}),
+            **students.made_of(recipe, run_dir),
+        },
         history=logs and logs / HISTORY,
         memory=memory,
         seconds=conduct.snapshot_seconds,
@@ -245,7 +250,7 @@ def folds(recipe, run_dir, *, resume=False, snapshot_seconds=snapshots.SECONDS, 
         return
     for fold in range(recipe.folds):
         with conduct.scope():
-            model = students.untrained(recipe, shards, classes)
+            model = students.untrained(recipe, shards, classes, run_dir)
         student, source = students.on_source(recipe, model, shards, run_dir.parent / ".features", conduct.off_strategy)
         rows = np.concatenate(recipe.data.rows(source))
         fold_of = selection.grouped_folds(

@@ -6,7 +6,9 @@ import pathlib
 
 import numpy as np
 
+import egokeras
 from egokeras import students, train
+from egokeras.compress.pruned import Pruned
 from egokeras.compress.tflite import Conversion, convert
 from egokeras.data import synthetic
 
@@ -18,8 +20,11 @@ VIDEO_SECONDS = 6.0
 CALIBRATION_CLIPS = 2  # of noise: ranges change what int8 answers, not how long it takes
 
 
-def build(stage):
+def build(stage, stages=()):
     """The Keras model of a `Recipe`, for its data or, without any, for the sizes that it expects.
+
+    Args:
+        stages: those of its file: a model that is `Pruned` is what is left of an earlier one, or of a run's.
 
     Returns:
         (`keras.Model`, what only data could tell and was assumed, as a list of words).
@@ -27,18 +32,30 @@ def build(stage):
     Raises:
         InputError: the data cannot be read or does not fit.
     """
-    built, _, assumed = _build(stage)
+    built, _, assumed = _build(stage, stages)
     return built, assumed
 
 
-def _build(stage):
+def _build(stage, stages=()):
     """As `build`, with the classes of each head in the middle."""
+    if isinstance(stage.model, Pruned):
+        whole, classes, assumed = _whole(stage, stages)
+        return stage.model.prune(whole), classes, assumed
     shards = stage.data.open() if stage.data.shards else None
     classes = train.class_counts(stage, shards) if shards else _expected_classes(stage)
     model = _untrained(stage.model)
     shapes, assumed = (shards.modalities, []) if shards else _expected_shapes(getattr(model, "model", model), stage.data.crop)
     assumed += [] if shards else [f"{count} classes of {head}" for head, count in classes.items() if head not in stage.data.classes]
     return students.build(model, classes, shapes), classes, assumed
+
+
+def _whole(stage, stages):
+    """What a stage prunes, as `_build` gives it."""
+    for earlier in stages:
+        if earlier.name == stage.model.of:
+            return _build(earlier, stages)
+    model = egokeras.load_model(students.earlier(stage.model.of, pathlib.Path(stage.name), "model.of"))
+    return model, {head: logits.shape[-1] for head, logits in model.output.items() if head != "features"}, []
 
 
 def write_tflite(stage, folder, kinds=("float32", "int8")):

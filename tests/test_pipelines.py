@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 import egokeras
-from egokeras import cli, train
+from egokeras import cli, students, train
 from egokeras import recipe as recipes
+from egokeras.compress.cost import cost
 from egokeras.data.joined import open_sets
 from egokeras.errors import InputError
+from egokeras.files import sha256
 from egokeras.models import ConsensusHead, ResNet2D
 
 FOLDER = pathlib.Path(__file__).parent.parent / "pipelines"
@@ -73,8 +75,8 @@ def anticipates(path):
     return path.stem.startswith("anticipation")
 
 
-def has_modalities(path):
-    return path.stem in ("pkd_wise", "two_stream")
+def has_own_test(path):
+    return path.stem in ("pkd_wise", "two_stream", "prune_channels")
 
 
 OWN = {path.stem: ["dataset=own"] for path in FOLDER.glob("*.py") if "dataset:" in path.read_text()}  # recipes of official datasets
@@ -83,9 +85,7 @@ OWN = {path.stem: ["dataset=own"] for path in FOLDER.glob("*.py") if "dataset:" 
 RECIPES = sorted(FOLDER.rglob("*.py"))
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in RECIPES if not anticipates(path) and not has_modalities(path)], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", [path for path in RECIPES if not anticipates(path) and not has_own_test(path)], ids=lambda path: path.stem)
 def test_recipe_trains(path, epic_noise, tmp_path):
     for stage in shrunk(recipes.load(path, OWN.get(path.stem, [])), epic_noise, tmp_path):
         run_dir = tmp_path / stage.name
@@ -146,6 +146,39 @@ def test_two_stream_recipe_trains_all_its_stages(moving_noise, tmp_path):
         np.testing.assert_allclose(*kernels, atol=1e-7)
 
 
+def test_pruned_recipe_trains_both_its_stages(squares, tmp_path):
+    """At a learning rate of nothing the second model is what was left of the first; it takes the same clips and is smaller."""
+    small = [f"data.shards={squares.path}", "epochs=1", "batch_size=16", "whole.model.frames=None", "whole.model.size=None"]
+    small += ["whole.model.backbone.channels=8,16", "whole.model.head.filters=8", "macs=0.6", "prune_channels.model.multiple_of=4"]
+    whole, left = (stage for stage in recipes.load("prune_channels", [*small, "prune_channels.optim.learning_rate=1e-12"]))
+    for stage in (whole, left):
+        (tmp_path / stage.name).mkdir()
+        train.fit(stage, tmp_path / stage.name, quiet=True)
+    before, after = (egokeras.load_model(tmp_path / stage.name / "model.keras") for stage in (whole, left))
+    assert 0.4 < cost(after)["macs"]["whole"] / cost(before)["macs"]["whole"] <= 0.6
+    kernels = [model.get_layer("backbone").get_layer("conv_1").kernel.numpy() for model in (before, after)]
+    kept = [np.abs(kernels[0] - kernel[..., None]).max(axis=(0, 1, 2)).min() for kernel in np.moveaxis(kernels[1], -1, 0)]
+    assert kernels[1].shape[-1] < 8 and max(kept) < 1e-6
+    assert after({"rgb": squares.read(np.arange(2))})["noun"].shape == (2, 3)
+    assert students.made_of(left, tmp_path / "prune_channels") == {"model.of": sha256(tmp_path / "whole" / "model.keras")}
+    (one,) = recipes.load("prune_channels", [f"of={tmp_path / 'whole'}"])
+    assert one.model.of == one.method.teacher == str(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["of=nothing"], "model.of: neither .*nothing nor nothing has a model.keras"),
+        (["prune_channels.model.of="], "model.of: it is not set; name an earlier stage or a run folder"),
+        (["folds=3"], "model.of has weights of all training clips, so folds"),
+    ],
+)
+def test_pruned_recipe_needs_a_model(squares, tmp_path, changes, said):
+    with pytest.raises(InputError, match=said):
+        stage = recipes.load("prune_channels", ["of=x", f"data.shards={squares.path}", *changes])[-1]
+        train.fit(stage, tmp_path, quiet=True)
+
+
 def test_two_stream_recipe_has_epics_settings():
     """METHODS 7 and 8: EPIC's own TSN."""
     rgb, flow, whole = recipes.load("two_stream")
@@ -159,7 +192,7 @@ def test_two_stream_recipe_has_epics_settings():
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipe_is_described_without_data(path, capsys):
     changes = ["model.units=4"] if anticipates(path) else ["model.width=4"] if path.stem in OWN else ["model.size=128"]
-    changes = ["model.backbone.width=4"] if path.stem == "two_stream" else changes
+    changes = {"two_stream": ["model.backbone.width=4"], "prune_channels": ["whole.model.size=32"]}.get(path.stem, changes)
     assert cli.main(["describe", str(path), *changes, "--json"]) == 0
     for facts in json.loads(capsys.readouterr().out):
         sizes = [size for name, (*_, size) in facts["outputs"].items() if name != "features"]

@@ -21,7 +21,7 @@ def run(args):
     if args.bibtex:
         print(_bibtex(stages))
         return
-    facts = [_facts(stage, args.layers) for stage in stages]
+    facts = [_facts(stage, stages, args.layers) for stage in stages]
     print(json.dumps(facts, indent=1) if args.json else "\n\n".join("\n".join(_lines(stage)) for stage in facts))
 
 
@@ -36,14 +36,14 @@ def _bibtex(stages):
     return "\n\n".join(map(bibtex, named))
 
 
-def _facts(stage, with_layers):
+def _facts(stage, stages, with_layers):
     """Inputs, outputs, parameters and MACs of one stage's student; random weights serve as well as trained ones."""
     import keras
 
     from egokeras import untrained
     from egokeras.compress.cost import cost
 
-    built, assumed = untrained.build(stage)
+    built, assumed = untrained.build(stage, stages)
     parts = {part.name: _parameters(part) for part in built.layers if isinstance(part, keras.Model)}
     return {
         "name": stage.name,

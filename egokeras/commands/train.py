@@ -151,7 +151,7 @@ class _Road:
         name, annotations = ("table", args.annotations) if args.annotations else ("folders", args.videos)
         found = readers.read(name, [pathlib.Path(annotations)], args.group)
         settings = {"frames": 20 if args.frames is None else args.frames, "size": 224 if args.size is None else args.size}
-        self.stages[-1].model.build(classes={"action": 2}, **settings)  # weights that are missing show now, not after hours of decoding
+        self.stages[0].model.build(classes={"action": 2}, **settings)  # weights that are missing show now, not after hours of decoding
         self._claim()
         return self._whole(found, args.videos, settings, _check_classes)
 
