@@ -19,6 +19,7 @@ COMMANDS = {
     "export": "turn a run into a gated TFLite artifact",
     "features": "compute a run's features of whole videos, one vector every quarter of a second",
     "predict": "label a video file or a camera with an artifact",
+    "layers": "write the layers of a run's model as files of their own, for `benchmark --layers`",
     "benchmark": "measure latency, memory and size of artifacts on this machine",
     "prior": "show what else a label smoothing prior holds possible",
     "report": "write one HTML page about a run",

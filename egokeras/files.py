@@ -15,6 +15,7 @@ import types
 from egokeras.errors import InputError
 
 UNFINISHED = ".unfinished"
+LAYERS = "layers.json"  # in a folder of the layers of a model as files of their own: which they are
 TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}", re.DOTALL)  # as `tempfile` names them
 _locks: list = []  # files whose locks this process holds
 

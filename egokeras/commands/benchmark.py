@@ -9,7 +9,7 @@ import pathlib
 import re
 import tempfile
 
-from egokeras.errors import InputError
+from egokeras.errors import InputError, plain
 from egokeras.files import read_json, write_json
 from egokeras.progress import track
 
@@ -17,6 +17,7 @@ EXAMPLE = """egokeras benchmark runs/demo/exports/int8 --threads 1,2
          egokeras benchmark runs/demo/exports/int8 --sustained 60 --fps 30 --stride 0.5
          egokeras benchmark runs/demo/exports/int8 --bundle for_the_device.zip
          egokeras benchmark --untrained report_convnet1d report_lstm --classes verb=97,noun=300
+         egokeras benchmark layers --layers --json latencies.json        (of `egokeras layers`; what `Pruned` weighs channels by)
          egokeras benchmark --merge desk.json jetson.json --html page.html"""
 STDOUT = "-"
 CHOOSING = {"sustained": 10.0, "fps": 30.0, "stride": 0.5, "frame_size": (256, 456)}  # of --untrained; EPIC-KITCHENS' small frames
@@ -41,6 +42,7 @@ def add_arguments(parser):
         action="store_true",
         help="ARTIFACT is a recipe, or KEY=VALUE for all: time it before training, by default also for 10 s at 30 fps",
     )
+    mode.add_argument("--layers", action="store_true", help="ARTIFACT is the folder of `egokeras layers`: time of each layer")
     mode.add_argument("--merge", action="store_true", help="ARTIFACT is a file that --json wrote: one table of them all")
     mode.add_argument("--benchmark-model-line", action="store_true", help="print the line that times it with TFLite's benchmark_model")
     other.add_argument("--classes", type=_classes, metavar="NAME=N,...", help="label spaces of --untrained, for example verb=97,noun=300")
@@ -52,6 +54,8 @@ def run(args):
     _check(args)
     if args.merge:
         _show(args, [record for file in args.artifacts for record in _records(file)])
+    elif args.layers:
+        _layers(args)
     elif args.benchmark_model_line:
         from egokeras.device import benchmark_model
 
@@ -82,6 +86,27 @@ def _check(args):
     wanted = "--html" if args.html else "--untrained" if args.untrained else None
     if wanted and importlib.util.find_spec("egokeras.report") is None:
         raise InputError(f"{wanted} needs all of egokeras, and this is a bundle of it; copy the results to where it is installed.")
+
+
+def _layers(args):
+    """The time of each layer, to the screen and to a file, or as JSON to the screen alone."""
+    from egokeras.device import latency
+    from egokeras.device.host import host
+
+    if len(args.artifacts) > 1 or len(args.threads) > 1 or args.against:
+        raise InputError("--layers takes one folder, one number of threads and no --against.")
+    record = {"host": host(), **latency.layers(args.artifacts[0], *args.threads)}
+    print(json.dumps(record, indent=1) if args.json == STDOUT else layer_lines(record))
+    if args.json not in (None, STDOUT):
+        write_json(args.json, record)
+
+
+def layer_lines(record):
+    """Each layer's time, whole and in part, the longest first."""
+    rows = sorted(record["layers"], key=lambda row: row["whole_ms"], reverse=True)
+    lines = [f"{'layer':<48}{'ms':>9}{'part ms':>9}{'of its work':>13}"]
+    lines += [f"{plain(row['layer']):<48}{row['whole_ms']:9.3f}{row['part_ms']:9.3f}{row['share']:13.0%}" for row in rows]
+    return "\n".join([*lines, f"{'all':<48}{sum(row['whole_ms'] for row in rows):9.3f}{sum(row['part_ms'] for row in rows):9.3f}"])
 
 
 def _jobs(args):

@@ -72,21 +72,35 @@ def convert(conversions, seconds=SECONDS):
 
 def _child(conversions, seconds):
     """Run one child over `conversions`; returns how it ended with the last lines of its log."""
-    job = pathlib.Path(conversions[0].file).with_suffix(".job.json")
-    log = job.with_suffix(".log")
-    write_json(job, [dataclasses.asdict(item) for item in conversions])
+    job = [dataclasses.asdict(item) for item in conversions]
+    return run_child("egokeras.compress.tflite", job, pathlib.Path(conversions[0].file), seconds * len(conversions))
+
+
+def run_child(module, job, beside, seconds):
+    """Run `python -m MODULE JOB.json` and wait.
+
+    Args:
+        module: dotted name.
+        job: what it reads, JSON values.
+        beside: a path beside which job and log lie meanwhile.
+        seconds: time that it has.
+
+    Returns:
+        How it ended, with the last lines of its log.
+    """
+    file, log = beside.with_suffix(".job.json"), beside.with_suffix(".log")
+    write_json(file, job)
     path = [str(pathlib.Path(egokeras.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     try:
-        with open(log, "wb") as file:
-            command = [sys.executable, "-m", "egokeras.compress.tflite", str(job)]
-            limit = seconds * len(conversions)
-            code = subprocess.run(command, env=environment, stdout=file, stderr=file, timeout=limit, check=False).returncode
+        with open(log, "wb") as output:
+            command = [sys.executable, "-m", module, str(file)]
+            code = subprocess.run(command, env=environment, stdout=output, stderr=output, timeout=seconds, check=False).returncode
         ended = f"the converter crashed ({signal.Signals(-code).name})" if code < 0 else f"the converter ended with exit code {code}"
     except subprocess.TimeoutExpired:
-        ended = f"the converter was stopped after {limit:.0f} s"
+        ended = f"the converter was stopped after {seconds:.0f} s"
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    job.unlink()
+    file.unlink()
     log.unlink()
     return "; ".join([ended, *lines[-LOG_LINES:]])
 

@@ -17,8 +17,11 @@ from egokeras.device.host import host
 from egokeras.device.manifest import CLIP, INPUT, MANIFEST, STREAM
 from egokeras.device.timing import WARMUP
 from egokeras.errors import InputError
+from egokeras.files import LAYERS, read_json
 
 ROUND_SECONDS = 0.1
+LAYER_ROUNDS = 15
+LAYER_SECONDS = 0.01
 LIMIT = 900.0  # seconds for a child; a model that needs longer is not for a device
 
 
@@ -88,6 +91,34 @@ def compare(paths, threads=1, rounds=30, seconds=ROUND_SECONDS):
     ]
 
 
+def layers(folder, threads=1, rounds=LAYER_ROUNDS):
+    """How long each layer of a model takes, whole and in part; inputs are there, outputs stay: inside a model nobody copies them.
+
+    Args:
+        folder: that `egokeras layers` wrote.
+        rounds: each runs every layer for `LAYER_SECONDS`, in one process.
+
+    Returns:
+        A dict: kind, threads, rounds, and layers, a list of dicts: layer, share (of its work that the part does), whole_ms, part_ms
+        (medians over the rounds of medians).
+
+    Raises:
+        InputError: the folder is none of layers, or one cannot be run.
+    """
+    folder = pathlib.Path(folder)
+    index = read_json(folder / LAYERS)
+    try:
+        files = [str(folder / row[key]) for row in index["layers"] for key in ("whole", "part")]
+        found = [{"layer": row["layer"], "share": float(row["share"])} for row in index["layers"]]
+        kind = index["kind"]
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{folder / LAYERS} is no list of layers; write the folder with `egokeras layers`.") from None
+    times = _child({"kind": "layers", "models": files, "threads": threads, "rounds": rounds, "seconds": LAYER_SECONDS})
+    for row, whole, part in zip(found, times[::2], times[1::2], strict=True):
+        row |= {"whole_ms": whole, "part_ms": part}
+    return {"kind": kind, "threads": threads, "rounds": rounds, "layers": found}
+
+
 def resolve(path):
     """(name, what to run, `Artifact` or None): a bare TFLite file, or the folder of an artifact, whose checksums are verified."""
     path = pathlib.Path(path)
@@ -105,7 +136,7 @@ def _picture(artifact):
 
 def _child(job, limit=LIMIT):
     """Run a job in a process of its own; its answer, or `InputError` with what became of it."""
-    files = " or ".join(job["models"])
+    files = " or ".join(job["models"][:2])
     root = str(pathlib.Path(__file__).parents[2])
     # one thread of BLAS, as `egokeras predict` has
     environment = {

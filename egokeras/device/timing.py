@@ -141,6 +141,29 @@ def _compare(models, threads, rounds, seconds):
     return [_against(times[0], found) for found in times]
 
 
+def _layers(models, threads, rounds, seconds):
+    """Median milliseconds of each file with its inputs set and its outputs left where they are."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreters = [Interpreter(str(path), num_threads=threads) for path in models]
+    for interpreter in interpreters:
+        interpreter.allocate_tensors()
+        for details in interpreter.get_input_details():
+            interpreter.set_tensor(details["index"], _input(details))
+        interpreter.invoke()
+    times: list[list[float]] = [[] for _ in interpreters]
+    for _ in range(rounds):
+        for interpreter, found in zip(interpreters, times, strict=True):
+            runs: list[float] = []
+            end = time.perf_counter() + seconds
+            while not runs or time.perf_counter() < end:
+                start = time.perf_counter()
+                interpreter.invoke()
+                runs.append(1e3 * (time.perf_counter() - start))
+            found.append(float(np.median(runs)))
+    return [round(float(np.median(found)), 5) for found in times]
+
+
 def _against(first, found):
     """Median and spread over the rounds of the ratio of medians."""
     ratios = [np.median(ours) / np.median(theirs) for ours, theirs in zip(found, first, strict=True)]
@@ -152,7 +175,7 @@ def _rounded(figures):
     return {name: round(float(value), 4) for name, value in figures.items()}
 
 
-KINDS: dict[str, Callable] = {"measure": _measure, "compare": _compare, "sustain": _sustain}
+KINDS: dict[str, Callable] = {"measure": _measure, "compare": _compare, "layers": _layers, "sustain": _sustain}
 
 
 def _main(job):
