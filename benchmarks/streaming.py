@@ -10,6 +10,7 @@ The peer that is meant is MoViNet-A0-stream in int8, which takes a frame and its
 
 import argparse
 import dataclasses
+import functools
 import json
 import pathlib
 import sys
@@ -21,62 +22,64 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 CLIPS = 4  # of noise, to calibrate int8 on
-CLASSES = {"verb": [f"verb {number}" for number in range(97)], "noun": [f"noun {number}" for number in range(300)]}
+CLASSES = {"verb": 97, "noun": 300}
 EXPORTS = ("float32", "stream_float32", "mixed", "stream")
 
 
 def networks(size, frames):
-    """Name to the spec of a model."""
-    from egokeras import recipe
+    """Name to a function that builds the model."""
+    from egokeras import recipe, untrained
     from egokeras.models import Backbone, ConvLSTMHead, ConvNet1DHead, FrameModel, LSTMHead
 
     heads = {"ConvNet1D": ConvNet1DHead(), "LSTM": LSTMHead(), "ConvLSTM": ConvLSTMHead()}
     found = {
-        f"MobileNetV2 {name}": FrameModel(backbone=Backbone(weights=None), head=head, frames=frames, size=size)
+        f"MobileNetV2 {name}": functools.partial(
+            FrameModel(backbone=Backbone(weights=None), head=head, frames=frames, size=size).build, classes=CLASSES
+        )
         for name, head in heads.items()
     }
-    *_, student = recipe.load("demo")
-    return {**found, "demo": student.model}
+    stages = recipe.load("demo")
+    return {**found, "demo": lambda: untrained.build(stages[-1], stages)[0]}
 
 
-def run_of(spec, folder):
+def run_of(model, folder):
     """A run folder of an untrained model with clips of noise."""
     from egokeras.data.shards import ShardWriter, table_dtype
     from egokeras.files import write_json
 
-    model = spec.build(classes={head: len(names) for head, names in CLASSES.items()})
+    classes = {head: [f"{head} {number}" for number in range(model.output[head].shape[-1])] for head in CLASSES}
     shape = model.input["rgb"].shape[1:]
     (folder / "shards").mkdir(parents=True)
-    writer, table = ShardWriter(folder / "shards", shape=shape), np.zeros(CLIPS, table_dtype(8, 8, 0, CLASSES))
+    writer, table = ShardWriter(folder / "shards", shape=shape), np.zeros(CLIPS, table_dtype(8, 8, 0, classes))
     for number, clip in enumerate(np.random.default_rng(0).integers(0, 256, (CLIPS, *shape), np.uint8)):
         table[number] = (f"c{number}", f"v{number}", "", 0, 1, *writer.append(clip), zlib.crc32(clip), 1 + number % 2, 0, 0)
     about = {"modality": "rgb", "channels": "RGB", "resize": "squash", "sampling": {"rule": "uniform", "frames": shape[0]}}
-    writer.finish(table, {**about, "clip_seconds": 2.0, "classes": CLASSES, "splits": ["train", "validation"], "quarantined": 0})
+    writer.finish(table, {**about, "clip_seconds": 2.0, "classes": classes, "splits": ["train", "validation"], "quarantined": 0})
     model.save(folder / "model.keras")
-    write_json(folder / "classes.json", CLASSES)
+    write_json(folder / "classes.json", classes)
     write_json(folder / "recipe.json", {"data": {"shards": str(folder / "shards")}})
     return folder
 
 
-def artifacts(spec, folder, names=EXPORTS):
+def artifacts(model, folder, names=EXPORTS):
     """Export to the folder of its artifact, of an untrained model: nothing is judged."""
     from egokeras.export import load, ship_all
 
     exports = [dataclasses.replace(load(name), calibration_clips=CLIPS, min_agreement=0.0, max_lost_points=100.0) for name in names]
-    shipments = ship_all(exports, run_of(spec, folder), accept_untested=True)
+    shipments = ship_all(exports, run_of(model, folder), accept_untested=True)
     for shipment in shipments:
         if shipment.path is None:
             raise SystemExit(shipment.reason)
     return {shipment.export.name: shipment.path for shipment in shipments}
 
 
-def measure(folder, specs, peer, rounds, threads):
+def measure(folder, builders, peer, rounds, threads):
     """The tables: their titles to what `egokeras.device.latency.compare` gives."""
     from egokeras.device.latency import compare
 
     tables = {}
-    for name, spec in specs.items():
-        made = artifacts(spec, folder / name.replace(" ", "_"))
+    for name, build in builders.items():
+        made = artifacts(build(), folder / name.replace(" ", "_"))
         for clip, step in (("float32", "stream_float32"), ("mixed", "stream")):
             tables[f"{name}: a step against the clip, {clip}"] = compare([made[clip], made[step]], threads, rounds)
         if peer:
@@ -113,9 +116,9 @@ def main():
     from egokeras.files import write_json
 
     accelerator.start(cpu=True)
-    specs = {name: spec for name, spec in networks(args.size, args.frames).items() if args.only in name}
+    builders = {name: build for name, build in networks(args.size, args.frames).items() if args.only in name}
     with tempfile.TemporaryDirectory() as folder:
-        tables = measure(pathlib.Path(folder), specs, args.peer, args.rounds, args.threads)
+        tables = measure(pathlib.Path(folder), builders, args.peer, args.rounds, args.threads)
     print("\n".join(lines(tables, host())))
     if args.json:
         write_json(args.json, json.loads(json.dumps({"host": host(), "tables": tables}, default=str)))

@@ -36,7 +36,7 @@ def measure(out, seeds, epochs, tiny):
     from egokeras.files import fresh_folder, write_json
 
     teacher, student = recipe.load("demo")
-    shards = Shards(_prepared(out, student.model, tiny))
+    shards = Shards(_prepared(out, teacher.model, tiny))
     alone = dataclasses.replace(student, name="student alone", method=Supervised())
     found = {stage.name: [] for stage in (teacher, student, alone)}
     for seed in range(seeds):

@@ -233,6 +233,8 @@ def _type_of(default, what) -> Any:
 def override(stages, assignment):
     """Stages with one field changed: `optim.learning_rate=1e-3`, or `STAGE.optim.learning_rate=1e-3` for one stage alone.
 
+    A field of the model is changed where the model has it: what a stage prunes of an earlier one follows that one.
+
     A value is a Python literal, a bare word for text, or the name of a class where the field holds an object (`model.head=LSTMHead`).
 
     Raises:
@@ -244,6 +246,9 @@ def override(stages, assignment):
     stage, _, rest = key.partition(".")
     chosen = [stage] if rest and stage in [recipe.name for recipe in stages] else [recipe.name for recipe in stages]
     path = (rest if rest and [stage] == chosen and stage not in fields_of(stages[0]) else key).split(".")
+    if path[0] == "model" and len(path) > 1:
+        having = [recipe.name for recipe in stages if recipe.name in chosen and path[1] in fields_of(recipe.model)]
+        chosen = having or chosen
     return tuple(replaced(recipe, path, text, key) if recipe.name in chosen else recipe for recipe in stages)
 
 

@@ -47,11 +47,11 @@ def test_changes_may_stand_behind_options(capsys):
 
 def test_describe_says_what_pruning_would_leave(capsys):
     changes = ["pruning.pattern=2:4", "pruning.dense=verb"]
-    assert cli.main(["describe", "demo", "--json", *changes]) == 0
+    assert cli.main(["describe", "demo_pruned", "--json", *changes]) == 0
     found = json.loads(capsys.readouterr().out)[1]["pruning"]
     convolutions, head = (12 * 24 + 24 * 48 + 48 * 64) * 9, 3 * 256 * 48 + 3 * 3 * 48 * 48 + 2 * 48 * 96  # colours do not divide by 4
     assert found == {"kernels": 9, "weights": convolutions + head + 96 * 12, "zeros": (convolutions + head + 96 * 12) // 2}
-    assert cli.main(["describe", "demo", *changes]) == 0
+    assert cli.main(["describe", "demo_pruned", *changes]) == 0
     assert f"{found['zeros']:,} of " in capsys.readouterr().out
 
 

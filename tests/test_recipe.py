@@ -162,3 +162,10 @@ def test_differences_from_the_record_of_a_run_are_named():
     assert recipes.differences(record, changed) == [
         "optim.schedule was None and is absent", "seed was 0 and is 3", "optim.schedule.is was absent and is 'Cosine'",
     ]  # fmt: skip
+
+
+def test_a_field_of_the_model_is_changed_in_the_stages_that_have_it():
+    teacher, student = recipes.load("demo", ["model.frames=7", "model.macs=0.25"])
+    assert teacher.model.frames == 7 and student.model.macs == 0.25 and student.model.of == "teacher"
+    with pytest.raises(InputError, match=r"model\.fames"):
+        recipes.load("demo", ["model.fames=7"])

@@ -164,7 +164,7 @@ class _Road:
         with _step("render a small kitchen world"):
             world = World.demo().render(self.run_dir / "world")
         found = readers.read("epic100", [world])
-        settings = {"frames": self.stages[-1].model.frames, "size": self.stages[-1].model.size}
+        settings = {"frames": self.stages[0].model.frames, "size": self.stages[0].model.size}
         self.args.accept_untested = True  # its few videos may leave the gate without an answer; the file is then marked `untested`
         return self._whole(found, world / "videos", settings)
 
