@@ -1,0 +1,90 @@
+"""R3D-18 (16 x 112 x 112, 400 classes) lowered to 2D convolutions beside TFLite's own Conv3D, taking turns in one process.
+
+    python benchmarks/lowering.py
+
+The first file is the network as it is, in float32, for TFLite has no int8 Conv3D; `egokeras export` would not make it. The others come from
+the code that `egokeras export` uses. It is the R3D of Tran et al. because TFLite has no pooling in 3D, which the one of Hara et al. begins
+with. Random weights do, as weights do not change the time.
+A ratio of the medians holds on a machine that others use too; the milliseconds do not.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import tempfile
+
+import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+CALIBRATION = 4
+MIB = 2**20
+
+
+def convert_directly(model, file):
+    """Write the network with its Conv3D layers to `file`, in float32."""
+    import keras
+    import tensorflow as tf
+
+    clip = tf.TensorSpec((1, *model.input["rgb"].shape[1:]), "uint8", name="rgb")
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("serving_default", lambda rgb: {"action": model({"rgb": rgb}, training=False)["action"]}, input_signature=[clip])
+    with tempfile.TemporaryDirectory() as folder:
+        archive.write_out(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        file.write_bytes(converter.convert())
+
+
+def export(model, files):
+    """Write `model` lowered, as each kind in `files`, {kind: path}."""
+    from egokeras.compress.tflite import Conversion, convert
+
+    with tempfile.TemporaryDirectory() as folder:
+        path, calibration = pathlib.Path(folder, "model.keras"), pathlib.Path(folder, "calibration.npy")
+        model.save(path)
+        shape = (CALIBRATION, *model.input["rgb"].shape[1:])
+        np.save(calibration, np.random.default_rng(0).integers(0, 256, shape, np.uint8))
+        jobs = [Conversion(kind=kind, file=str(file), calibration={"rgb": str(calibration)}) for kind, file in files.items()]
+        for error in convert(path, ["action"], jobs):
+            if error is not None:
+                raise error
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=1, help="(%(default)s)")
+    parser.add_argument("--rounds", type=int, default=20, help="turns that each file takes (%(default)s)")
+    parser.add_argument("--width", type=int, default=64, help="channels of the first stage (%(default)s)")
+    parser.add_argument("--keep", type=pathlib.Path, metavar="FOLDER", help="keep the TFLite files there, and take those that are there")
+    args = parser.parse_args()
+
+    from egokeras.device import latency
+    from egokeras.models import ResNet3D
+
+    with tempfile.TemporaryDirectory() as work:
+        folder = args.keep or pathlib.Path(work)
+        folder.mkdir(parents=True, exist_ok=True)
+        direct, *ours = [folder / f"{name}.tflite" for name in ("conv3d", "float32", "int8")]
+        if not all(file.exists() for file in (direct, *ours)):
+            model = ResNet3D(variant="tran", width=args.width).build(classes={"action": 400}, frames=16, size=112)
+            convert_directly(model, direct)
+            export(model, {file.stem: file for file in ours})
+        files = [direct, *ours]
+        results = latency.compare(files, threads=args.threads, rounds=args.rounds)
+        for file, result in zip(files, results, strict=True):
+            figures = latency.measure(file, threads=args.threads, seconds=0)
+            result |= {key: figures[key] for key in ("bytes", "peak_memory_mb")}
+    print(json.dumps({"host": latency.host(), "files": results}, indent=1))
+    for result in results:
+        ratio, low, high = (1 / result[key] for key in ("ratio", "ratio_high", "ratio_low"))
+        print(
+            f"{result['artifact']:8}{result['p50_ms']:8.0f} ms, {ratio:.2f} times as fast as Conv3D ({low:.2f} to {high:.2f}); "
+            f"file {result['bytes'] / MIB:.0f} MiB, memory {result['peak_memory_mb']} MiB"
+        )
+
+
+if __name__ == "__main__":
+    main()
