@@ -32,7 +32,7 @@ def stages(macs: float = 0.5, of: str = ""):
     pruned = dataclasses.replace(
         whole,
         name="prune_channels",
-        model=Pruned(of=of or "whole", macs=macs),
+        model=Pruned(of=of or "whole", macs=macs, multiple_of=4),  # its layers are narrow
         method=SoftTargets(teacher=of or "whole", alpha=1.0, temperature=4.0, tau_squared=True),
         optim=dataclasses.replace(whole.optim, learning_rate=1e-3),
         epochs=25,

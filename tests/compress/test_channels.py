@@ -187,7 +187,7 @@ def test_what_is_not_known_is_left_alone():
     x = layers.Conv2D(8, 1, groups=2, name="grouped")(x)
     x = layers.LayerNormalization(name="norm")(layers.Conv2D(5, 1, name="normed")(x))
     twice = layers.Conv2D(5, 1, name="twice")
-    x = layers.Activation("softmax", name="softmax")(layers.Conv2D(7, 1, name="shares")(twice(twice(x))))
+    x = layers.Activation("softmax", name="softmax")(layers.Conv2D(7, 1, name="shares")(twice(twice(layers.Conv2D(5, 1, name="fed")(x)))))
     x = layers.Dense(9, name="hidden")(layers.Flatten(name="flatten")(x))
     model = keras.Model({"rgb": image}, {"action": layers.Dense(3, name="action")(x)})
     channels = channels_of(model)
