@@ -107,11 +107,9 @@ def convert_all(out, name):
         macs[contender] = cost(model)["macs"]["whole"]
         model.save(out / "model.keras")
         files = {kind: str(tflite(out, name, contender, kind)) for kind in KINDS}
-        calibration = {"rgb": str(out / "calibration.npy")}
-        jobs = [
-            Conversion(kind=kind, file=file, calibration=calibration) for kind, file in files.items() if not pathlib.Path(file).exists()
-        ]
-        for error in filter(None, convert(out / "model.keras", ["action"], jobs) if jobs else ()):
+        source = {"model": str(out / "model.keras"), "outputs": ("action",), "calibration": {"rgb": str(out / "calibration.npy")}}
+        jobs = [Conversion(kind=kind, file=file, **source) for kind, file in files.items() if not pathlib.Path(file).exists()]
+        for error in filter(None, convert(jobs) if jobs else ()):
             raise error
         print(f"{name}, {contender}: {macs[contender] / macs['whole']:.3f} of the multiply-accumulates", file=sys.stderr, flush=True)
     write_json(record, {contender: count / macs["whole"] for contender, count in macs.items()})

@@ -47,8 +47,8 @@ def export(model, files):
         model.save(path)
         shape = (CALIBRATION, *model.input["rgb"].shape[1:])
         np.save(calibration, np.random.default_rng(0).integers(0, 256, shape, np.uint8))
-        jobs = [Conversion(kind=kind, file=str(file), calibration={"rgb": str(calibration)}) for kind, file in files.items()]
-        for error in convert(path, ["action"], jobs):
+        source = {"model": str(path), "outputs": ("action",), "calibration": {"rgb": str(calibration)}}
+        for error in convert([Conversion(kind=kind, file=str(file), **source) for kind, file in files.items()]):
             if error is not None:
                 raise error
 

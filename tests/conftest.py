@@ -1,5 +1,6 @@
 """What all tests share: the optional folder of real data, and TensorFlow kept to a few threads and quiet."""
 
+import dataclasses
 import os
 import pathlib
 import types
@@ -211,3 +212,20 @@ def five_actions(count=120, seed=0):
 def observations():
     """What makes small anticipation sets: `write(folder, windows, segments, ...)`, `segments(count, seed)` and `actions`."""
     return types.SimpleNamespace(write=write_observations, segments=five_actions, actions=ACTIONS)
+
+
+@pytest.fixture(scope="session")
+def convert_here():
+    """`egokeras.compress.tflite.convert` without another process."""
+    from egokeras.compress import tflite
+    from egokeras.files import write_json
+
+    def convert(conversions):
+        for conversion in conversions:
+            job = pathlib.Path(conversion.file).with_suffix(".json")
+            write_json(job, [dataclasses.asdict(conversion)])
+            tflite.main(job)
+            job.unlink()
+        return [None] * len(conversions)
+
+    return convert

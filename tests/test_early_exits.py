@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from egokeras import artifact_kinds, cli, exit_ensemble, export, wise
-from egokeras.compress import tflite
 from egokeras.device.artifact import Artifact
 from egokeras.device.early_exit import StagedArtifact
 from egokeras.errors import InputError
@@ -69,16 +68,8 @@ def run_dir(write_clips, tmp_path_factory):
     return folder / "run"
 
 
-def convert_here(conversions):
-    """As `tflite.convert`, without another process."""
-    for conversion in conversions:
-        write_json(f"{conversion.file}.json", [dataclasses.asdict(conversion)])
-        tflite.main(f"{conversion.file}.json")
-    return [None] * len(conversions)
-
-
 @pytest.fixture(scope="module")
-def shipments(run_dir):
+def shipments(run_dir, convert_here):
     """Both exports that come with egokeras, on few clips."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "convert", convert_here)

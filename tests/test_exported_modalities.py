@@ -1,8 +1,6 @@
 """A model of two modalities to the device: each input by its name, with how its pictures are made, in float and in int8."""
 
-import dataclasses
 import json
-import pathlib
 
 import keras
 import numpy as np
@@ -10,7 +8,6 @@ import pytest
 
 import egokeras
 from egokeras import cli, export
-from egokeras.compress import tflite
 from egokeras.data.cropped import cropped
 from egokeras.data.joined import open_sets
 from egokeras.data.transforms import Crop
@@ -48,16 +45,8 @@ def run_dir(write_clips, tmp_path_factory):
     return run
 
 
-def convert_here(conversions):
-    """As `tflite.convert`, without another process."""
-    job = pathlib.Path(conversions[0].file).with_suffix(".json")
-    write_json(job, [dataclasses.asdict(each) for each in conversions])
-    tflite.main(job)
-    return [None] * len(conversions)
-
-
 @pytest.fixture(scope="module")
-def shipments(run_dir):
+def shipments(run_dir, convert_here):
     lenient = {"max_lost_points": 100.0, "min_agreement": 0.0, "calibration_clips": 6}
     exports = [Export(name=kind, quantization=kind, **lenient) for kind in ("float32", "int8")]
     with pytest.MonkeyPatch.context() as patch:

@@ -1,8 +1,6 @@
 """A model that anticipates through the whole road to a step on the device: judged window by window, shipped with its state."""
 
-import dataclasses
 import json
-import pathlib
 import shutil
 import zlib
 
@@ -10,7 +8,6 @@ import numpy as np
 import pytest
 
 from egokeras import cli, export, gated_run
-from egokeras.compress import tflite
 from egokeras.data.joined import open_sets
 from egokeras.data.shards import ShardWriter, table_dtype
 from egokeras.device.anticipation import Anticipator
@@ -70,15 +67,6 @@ def run_dir(tmp_path_factory):
     return run
 
 
-def convert_here(conversions):
-    """As `tflite.convert`, without another process."""
-    job = pathlib.Path(conversions[0].file).with_suffix(".json")
-    write_json(job, [dataclasses.asdict(conversion) for conversion in conversions])
-    tflite.main(job)
-    job.unlink()
-    return [None] * len(conversions)
-
-
 @pytest.fixture(scope="module")
 def run(run_dir):
     """The opened run, whose Keras model answers once for all tests."""
@@ -86,7 +74,7 @@ def run(run_dir):
 
 
 @pytest.fixture(scope="module")
-def quick(run):
+def quick(run, convert_here):
     """No other process, and no run is opened again."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "convert", convert_here)

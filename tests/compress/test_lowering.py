@@ -1,9 +1,7 @@
 """Lowered networks give the answers of the 3D ones, as Keras models and as TFLite files, in which nothing 3D is left."""
 
 import collections
-import dataclasses
 import json
-import pathlib
 
 import keras
 import numpy as np
@@ -13,7 +11,6 @@ from hypothesis import strategies as st
 from keras import layers
 
 from egokeras import export
-from egokeras.compress import tflite
 from egokeras.compress.twin import inference_twin
 from egokeras.errors import InputError
 from egokeras.export import Export, ship_all
@@ -158,16 +155,8 @@ def run_dir(write_clips, tmp_path_factory):
     return run
 
 
-def convert_here(model, outputs, conversions):
-    """As `tflite.convert`, without another process."""
-    job = pathlib.Path(conversions[0].file).with_suffix(".json")
-    write_json(job, {"model": str(model), "outputs": outputs, "conversions": [dataclasses.asdict(each) for each in conversions]})
-    tflite.main(job)
-    return [None] * len(conversions)
-
-
 @pytest.fixture(scope="module")
-def shipments(run_dir):
+def shipments(run_dir, convert_here):
     exports = [Export(name=kind, quantization=kind, max_lost_points=100.0, min_agreement=0.0) for kind in ("float32", "int8")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "convert", convert_here)
