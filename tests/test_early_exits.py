@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from egokeras import artifact_kinds, cli, exit_ensemble, export, wise
+from egokeras.compress import tflite
 from egokeras.device.artifact import Artifact
 from egokeras.device.early_exit import StagedArtifact
 from egokeras.errors import InputError
 from egokeras.export import Export, load, ship, ship_all
-from egokeras.files import read_json, write_json
+from egokeras.files import read_json, run_file, write_json
 from egokeras.gated_run import open_run
 from egokeras.models import AverageHead, SmallBackbone, TwoStream, WithExits
 
@@ -190,3 +191,16 @@ def test_a_wrong_description_is_refused(shipments, tmp_path, field, value, messa
     write_json(tmp_path / "artifact.json", {**about, "exits": {**about["exits"], field: value}})
     with pytest.raises(InputError, match=message):
         Artifact.open(tmp_path)
+
+
+def test_the_benchmark_times_what_leaves_against_everything(run_dir, shipments, convert_here, root, tmp_path, monkeypatch):
+    """The fast files are those that ship; thresholds by folds are as accurate as everything on clips that are so easy."""
+    module = run_file(root / "benchmarks" / "early_exit.py")
+    monkeypatch.setattr(export, "convert", convert_here)
+    monkeypatch.setattr(tflite, "convert", convert_here)
+    monkeypatch.setattr(module, "KINDS", {"float32": "early_exit_float32"})
+    (result,) = module.measure(run_dir, tmp_path, count=30, rounds=2, threads=1, calibration=4).values()
+    assert result["clips"] == sum(result["left"]) == 30 and result["ratios"]["mean"][0] > 0
+    whole, left = result["accuracy"]["noun"]
+    assert 50 < whole <= 100 and abs(whole - left) < 20
+    assert any(line.startswith("| float32 | 30 | ") for line in module.lines({"float32": result}))
