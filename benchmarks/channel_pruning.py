@@ -123,7 +123,7 @@ def tflite(out, name, contender, kind):
 
 def speed_ups(files, rounds):
     """(milliseconds (files,), how often as fast as the first (rounds, files)), in processor time of the thread that computes."""
-    from egokeras.device.latency import Model
+    from egokeras.device.timing import Model
 
     models = [Model(file, 1) for file in files]
     times = np.empty((rounds, len(models)))

@@ -23,7 +23,7 @@ def shrunk(stages, shards, tmp_path):
     small = [f"data.shards={shards.path}", "model.frames=None", "model.size=None", "epochs=1", "batch_size=4", "folds=0", "data.classes={}"]
     if stages[-1].data.crop:
         small += ["model.width=2", "data.crop.frames=4", "data.crop.size=32", "monitor=val_verb_top1"]
-    elif hasattr(stages[-1].model.backbone, "alpha"):
+    elif hasattr(stages[0].model.backbone, "alpha"):
         small += ["model.backbone.weights=None", "model.backbone.alpha=0.35"]
     for change in small:
         stages = recipes.override(stages, change)

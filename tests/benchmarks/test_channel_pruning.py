@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from egokeras.device import latency
+from egokeras.device import timing
 from egokeras.files import run_file
 
 
@@ -39,7 +39,7 @@ def test_files_take_turns_and_time_is_the_threads_own(module, monkeypatch):
             clock.append(clock[-1] + self.seconds)
 
     clock = [0.0]
-    monkeypatch.setattr(latency, "Model", File)
+    monkeypatch.setattr(timing, "Model", File)
     monkeypatch.setattr(module.time, "thread_time", lambda: clock[-1])
     times, ratios = module.speed_ups(["whole", "half"], rounds=3)
     np.testing.assert_allclose(times, [4, 2])
