@@ -130,6 +130,8 @@ def _watched(out, sets, sizes, folder, method):
 class Clips:
     """A Keras model as `egokeras.device.stream.Stream` takes an artifact; its file for the device would say the same."""
 
+    kind = "clip"
+
     def __init__(self, model, shards):
         self.model, self.shape, self.resize = model, shards.shape, shards.index["resize"]
         self.stored, self.clip_seconds = self.shape[1:3], _clip_seconds(shards)

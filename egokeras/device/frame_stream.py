@@ -9,7 +9,7 @@ import functools
 import numpy as np
 
 from egokeras.device.artifact import Artifact
-from egokeras.device.manifest import CLIP, INPUT, STREAM
+from egokeras.device.manifest import INPUT, STREAM
 from egokeras.device.state import State, check_state, new_state
 from egokeras.device.stream import ROUNDING, Stream, fitted
 from egokeras.errors import InputError
@@ -120,5 +120,4 @@ def _next(due, time, every):
 
 def begin(artifact, stride):
     """A new stream over an artifact of frames: `Stream` of one of clips, `SteppedStream` of one of the kind `stream`."""
-    artifact.expect(CLIP, STREAM)
     return (SteppedStream if artifact.kind == STREAM else Stream)(artifact, stride)
