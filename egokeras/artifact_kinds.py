@@ -245,7 +245,9 @@ class EarlyExits(Clips):
         parts = early_exits.parts(self.run.networks, heads)
         calibrations: list = [None] * len(parts)
         if export.quantization == "int8":
-            calibrations = early_exits.write_calibrations(parts, self._calibration(work), work / export.name)
+            inside = work / f"{export.name}.inside"
+            inside.mkdir()
+            calibrations = early_exits.write_calibrations(parts, self._calibration(work), inside)
         conversions = []
         for number, (part, calibration) in enumerate(zip(parts, calibrations, strict=True), 1):
             saved = work / f"{export.name}.exit_{number}.keras"

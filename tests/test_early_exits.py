@@ -153,6 +153,14 @@ def test_nothing_behind_the_exit_is_computed(shipments, clips, monkeypatch):
         np.testing.assert_array_equal(found[head], expected.logits[head])
 
 
+def test_the_folder_holds_a_file_for_each_exit_and_nothing_else(shipments):
+    for shipment in shipments:
+        assert sorted(file.name for file in shipment.path.iterdir()) == [
+            "artifact.json",
+            *(f"exit_{number}.tflite" for number in range(1, 5)),
+        ]
+
+
 def test_int8_parts_compute_in_int8(shipments):
     from ai_edge_litert.interpreter import Interpreter
 
