@@ -94,8 +94,8 @@ def candidates(out, name):
 
 def convert_all(out, name):
     """Contender to its share of the multiply-accumulates; their TFLite files lie in `out`."""
+    from egokeras.compress.conversion import Conversion, convert
     from egokeras.compress.cost import cost
-    from egokeras.compress.tflite import Conversion, convert
     from egokeras.files import read_json, write_json
 
     record = out / f"{name}.macs.json"

@@ -25,8 +25,8 @@ FOLDS = 5
 
 def whole_networks(run, kind, folder, count):
     """A TFLite file for each network, with all its exits, in the order of their computation."""
+    from egokeras.compress.conversion import Conversion, convert
     from egokeras.compress.quantize import write_calibration
-    from egokeras.compress.tflite import Conversion, convert
     from egokeras.staged import exits_of
 
     calibration = None

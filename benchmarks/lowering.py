@@ -40,7 +40,7 @@ def convert_directly(model, file):
 
 def export(model, files):
     """Write `model` lowered, as each kind in `files`, {kind: path}."""
-    from egokeras.compress.tflite import Conversion, convert
+    from egokeras.compress.conversion import Conversion, convert
 
     with tempfile.TemporaryDirectory() as folder:
         path, calibration = pathlib.Path(folder, "model.keras"), pathlib.Path(folder, "calibration.npy")

@@ -34,7 +34,7 @@ def pictures(count, seed):
 
 def export(weights, file):
     """Build the network and write it to `file` as full int8."""
-    from egokeras.compress.tflite import Conversion, convert
+    from egokeras.compress.conversion import Conversion, convert
     from egokeras.models import Backbone, MobileNetV2Average
 
     model = MobileNetV2Average(CLASSES, frames=1, size=SIZE, backbone=Backbone(weights=weights))

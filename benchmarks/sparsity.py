@@ -43,7 +43,7 @@ def pruned(model, pruning):
 
 def export(model, folder, name, quantizations=QUANTIZATIONS):
     """Write `NAME.float32.tflite` and `NAME.int8.tflite`; returns the files."""
-    from egokeras.compress.tflite import Conversion, convert
+    from egokeras.compress.conversion import Conversion, convert
 
     shape = model.input["rgb"].shape[1:]
     model.save(folder / "model.keras")

@@ -7,8 +7,8 @@ import typing
 import numpy as np
 
 from egokeras import early_exits, wise
+from egokeras.compress.conversion import Conversion
 from egokeras.compress.quantize import write_calibration
-from egokeras.compress.tflite import Conversion
 from egokeras.device.anticipation import Anticipator
 from egokeras.device.early_exit import StagedArtifact
 from egokeras.device.frame_stream import FrameStream

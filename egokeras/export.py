@@ -15,7 +15,7 @@ import numpy as np
 import egokeras
 from egokeras.artifact_kinds import KINDS, QUANTIZATIONS, Clips, made_of
 from egokeras.compress import sparsity
-from egokeras.compress.tflite import SIGNATURE, convert
+from egokeras.compress.conversion import SIGNATURE, convert
 from egokeras.device.artifact import Artifact
 from egokeras.device.manifest import CARRIED, CLIP, FORMAT, MANIFEST, WINDOW
 from egokeras.errors import InputError

@@ -8,8 +8,8 @@ import numpy as np
 
 import egokeras
 from egokeras import students, train
+from egokeras.compress.conversion import Conversion, convert
 from egokeras.compress.pruned import Pruned
-from egokeras.compress.tflite import Conversion, convert
 from egokeras.data import synthetic
 
 FEATURES = (14, 1024)  # RU-LSTM's

@@ -216,15 +216,15 @@ def observations():
 
 @pytest.fixture(scope="session")
 def convert_here():
-    """`egokeras.compress.tflite.convert` without another process."""
-    from egokeras.compress import tflite
+    """`egokeras.compress.conversion.convert` without another process."""
+    from egokeras.compress import conversion as module
     from egokeras.files import write_json
 
     def convert(conversions):
         for conversion in conversions:
             job = pathlib.Path(conversion.file).with_suffix(".json")
             write_json(job, [dataclasses.asdict(conversion)])
-            tflite.main(job)
+            module.main(job)
             job.unlink()
         return [None] * len(conversions)
 

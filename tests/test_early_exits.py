@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from egokeras import artifact_kinds, cli, exit_ensemble, export, wise
-from egokeras.compress import tflite
 from egokeras.device.artifact import Artifact
 from egokeras.device.early_exit import StagedArtifact
 from egokeras.errors import InputError

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from egokeras import artifact_kinds, cli, export, gated_run
+from egokeras.compress.conversion import ConversionError
 from egokeras.compress.sparsity import summary
-from egokeras.compress.tflite import ConversionError
 from egokeras.data.selection import split_rows
 from egokeras.data.shards import Shards, ShardWriter, table_dtype
 from egokeras.errors import InputError

@@ -130,8 +130,8 @@ def copied(shipments, monkeypatch):
     """Nothing is converted: every file is the float32 one."""
 
     def copies(conversions):
-        for conversion in conversions:
-            shutil.copy(shipments[0].path / "model.tflite", conversion.file)
+        for each in conversions:
+            shutil.copy(shipments[0].path / "model.tflite", each.file)
         return [None] * len(conversions)
 
     monkeypatch.setattr(export, "convert", copies)

@@ -9,7 +9,7 @@ import shutil
 import sys
 
 import egokeras
-from egokeras.compress.tflite import ConversionError, run_child
+from egokeras.compress.conversion import ConversionError, run_child
 from egokeras.errors import InputError
 from egokeras.files import LAYERS, read_json, write_json
 

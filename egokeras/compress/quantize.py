@@ -62,24 +62,29 @@ def npy_writer(path, shape, dtype):
         yield lambda values: file.write(np.ascontiguousarray(values, dtype).tobytes())
 
 
-def representative(files):
-    """The generator function that the converter calls: examples as float32, one a batch, by input.
-
-    A black and a white pixel are put into the first example, so that an input's range is 0..255 and a uint8 pixel is its own code.
+def examples(files):
+    """Yield examples one a batch, by input, of the type that they are stored in.
 
     Args:
         files: input to a `.npy` of its examples: uint8 pixels that `write_calibration` wrote, or float32 from inside a network, with its
             axis for the batch, into which frames may be folded.
     """
+    stored = {name: np.load(path, mmap_mode="r", allow_pickle=False) for name, path in files.items()}
+    for number in range(len(next(iter(stored.values())))):
+        yield {name: np.array(values[number])[None] if values.dtype == np.uint8 else values[number] for name, values in stored.items()}
 
-    def examples():
-        stored = {name: np.load(path, mmap_mode="r", allow_pickle=False) for name, path in files.items()}
-        for number in range(len(next(iter(stored.values())))):
-            batch = {name: values[number].astype(np.float32) for name, values in stored.items()}
-            for name in [name for name, values in stored.items() if values.dtype == np.uint8]:
-                batch[name] = batch[name][None]
-                if number == 0:
-                    batch[name].flat[:2] = 0, 255
-            yield batch
 
-    return examples
+def representative(files):
+    """The generator function that TFLite's converter calls: `examples` of `files` as float32.
+
+    A black and a white pixel are put into the first example, so that an input's range is 0..255 and a uint8 pixel is its own code.
+    """
+
+    def batches():
+        for number, batch in enumerate(examples(files)):
+            for values in batch.values():
+                if number == 0 and values.dtype == np.uint8:
+                    values.flat[:2] = 0, 255
+            yield {name: values.astype(np.float32) for name, values in batch.items()}
+
+    return batches

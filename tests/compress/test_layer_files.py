@@ -7,9 +7,9 @@ import pytest
 from keras import layers
 
 from egokeras import cli
+from egokeras.compress.conversion import ConversionError
 from egokeras.compress.layer_files import write_layers
 from egokeras.compress.pruned import Pruned
-from egokeras.compress.tflite import ConversionError
 
 
 def build():

@@ -58,7 +58,7 @@ def manifest(file, step, modalities):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Name to (trained model, folder of its artifact)."""
-    from egokeras.compress import tflite
+    from egokeras.compress import conversion
     from egokeras.models.anticipation_step import step_model
 
     folder, found = tmp_path_factory.mktemp("steps"), {}
@@ -66,9 +66,9 @@ def made(tmp_path_factory):
         step, file = step_model(model), folder / name / "model.tflite"
         file.parent.mkdir()
         step.save(folder / "step.keras")
-        conversion = {"model": str(folder / "step.keras"), "outputs": list(step.output), "kind": "float32", "file": str(file)}
-        write_json(folder / "job.json", [conversion])
-        tflite.main(folder / "job.json")
+        job = {"model": str(folder / "step.keras"), "outputs": list(step.output), "kind": "float32", "file": str(file)}
+        write_json(folder / "job.json", [job])
+        conversion.main(folder / "job.json")
         write_json(file.parent / "artifact.json", manifest(file, step, set(model.input)))
         found[name] = model, file.parent
     return found
