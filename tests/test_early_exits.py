@@ -204,7 +204,7 @@ def test_the_benchmark_times_what_leaves_against_everything(run_dir, shipments, 
     """The fast files are those that ship; thresholds by folds are as accurate as everything on clips that are so easy."""
     module = run_file(root / "benchmarks" / "early_exit.py")
     monkeypatch.setattr(export, "convert", convert_here)
-    monkeypatch.setattr(tflite, "convert", convert_here)
+    monkeypatch.setattr(conversion, "convert", convert_here)
     monkeypatch.setattr(module, "KINDS", {"float32": "early_exit_float32"})
     (result,) = module.measure(run_dir, tmp_path, count=30, rounds=2, threads=1, calibration=4).values()
     assert result["clips"] == sum(result["left"]) == 30 and result["ratios"]["mean"][0] > 0

@@ -1,7 +1,7 @@
-"""Open and run an exported artifact: a folder of one or several TFLite files and the JSON that explains them.
+"""Open and run an exported artifact: a folder of one or several TFLite or ONNX files and the JSON that explains them.
 
-Needs numpy and ai-edge-litert. A file's checksum is verified before the interpreter sees it, because a damaged TFLite file does
-not raise but ends the process.
+Needs numpy and ai-edge-litert, or onnxruntime for ONNX files. A file's checksum is verified before the interpreter sees it, because a
+damaged TFLite file does not raise but ends the process.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ class Artifact:
 
     @classmethod
     def open(cls, path, verify=True, threads=1):
-        """Open an artifact by its folder, its artifact.json or a TFLite file of it.
+        """Open an artifact by its folder, its artifact.json or a file of it.
 
         Args:
             verify: compute the SHA-256 of every file (milliseconds per MB); without it only presence and size are checked.
@@ -66,7 +66,7 @@ class Artifact:
 
     @property
     def files(self):
-        """The TFLite files, in the order in which they run."""
+        """The TFLite or ONNX files, in the order in which they run."""
         return [self.folder / part["file"] for part in self.manifest["parts"]]
 
     @property

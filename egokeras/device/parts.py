@@ -1,8 +1,9 @@
-"""The TFLite files of an artifact as one: each is given what it asks for, of the inputs and of what those before it gave."""
+"""The files of an artifact as one, of TFLite or of ONNX: each is given what it asks for, of the inputs and of what those before it gave."""
 
 import numpy as np
 
 from egokeras.device.manifest import MANIFEST, logits, tensors
+from egokeras.device.onnx_file import OnnxRunner
 from egokeras.errors import InputError
 
 
@@ -74,6 +75,10 @@ class Parts:
 
 
 def _runner(file, signature, threads):
+    if file.suffix == ".onnx":
+        runner = OnnxRunner(file, threads)
+        _check_signature(file, signature, [runner.signature])
+        return runner
     from ai_edge_litert.interpreter import Interpreter
 
     try:
@@ -81,9 +86,13 @@ def _runner(file, signature, threads):
     except (ValueError, RuntimeError) as error:
         raise InputError(f"{file} cannot be loaded ({error}); export it again.") from None
     interpreter.allocate_tensors()
-    if signature not in interpreter.get_signature_list():
-        raise InputError(f"{file} has no signature {signature!r} that {MANIFEST} names; export it again.")
+    _check_signature(file, signature, interpreter.get_signature_list())
     return interpreter.get_signature_runner(signature)
+
+
+def _check_signature(file, signature, found):
+    if signature not in found:
+        raise InputError(f"{file} has no signature {signature!r} that {MANIFEST} names; export it again.")
 
 
 def _details(details):

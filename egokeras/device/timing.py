@@ -4,6 +4,7 @@ import functools
 import importlib
 import json
 import os
+import pathlib
 import sys
 import time
 from collections.abc import Callable
@@ -29,7 +30,8 @@ class Model:
     """
 
     def __init__(self, path, threads):
-        importlib.import_module("ai_edge_litert.interpreter")  # neither its time nor its memory is the model's
+        runtime = "onnxruntime" if any(pathlib.Path(path).glob("*.onnx")) else "ai_edge_litert.interpreter"
+        importlib.import_module(runtime)  # neither its time nor its memory is the model's
         self.before = _memory("VmRSS")
         start = time.perf_counter()
         self.run, shapes = _artifact(path, threads) if os.path.isdir(path) else _bare(path, threads)

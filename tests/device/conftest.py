@@ -57,6 +57,31 @@ def tiny(tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_onnx(tmp_path_factory) -> pathlib.Path:
+    """Folder of the same artifact with an ONNX file."""
+    pytest.importorskip("onnxruntime", reason="extra `onnx` is not installed")
+    onnx = pytest.importorskip("onnx", reason="extra `onnx` is not installed")
+    nodes = [
+        onnx.helper.make_node("Cast", ["rgb"], ["pixels"], to=onnx.TensorProto.FLOAT),
+        onnx.helper.make_node("Div", ["pixels", "sixteen"], ["scaled"]),
+        onnx.helper.make_node("ReduceMean", ["scaled"], ["verb"], axes=[1, 2, 3], keepdims=0),
+        onnx.helper.make_node("ReduceMean", ["scaled"], ["frames"], axes=[2, 3, 4], keepdims=0),
+        onnx.helper.make_node("Gather", ["frames", "ends"], ["noun"], axis=1),
+    ]
+    constants = [
+        onnx.helper.make_tensor("sixteen", onnx.TensorProto.FLOAT, [], [16.0]),
+        onnx.helper.make_tensor("ends", onnx.TensorProto.INT64, [2], [0, FRAMES - 1]),
+    ]
+    rgb = onnx.helper.make_tensor_value_info("rgb", onnx.TensorProto.UINT8, [1, FRAMES, HEIGHT, WIDTH, 3])
+    logits = [onnx.helper.make_tensor_value_info(head, onnx.TensorProto.FLOAT, [1, len(CLASSES[head])]) for head in CLASSES]
+    graph = onnx.helper.make_graph(nodes, "serving_default", [rgb], logits, constants)
+    folder = tmp_path_factory.mktemp("tiny_onnx")
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), folder / "model.onnx")
+    write_json(folder / "artifact.json", manifest(folder / "model.onnx"))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def bare(tiny) -> pathlib.Path:
     """A TFLite file without signature or description."""
     return tiny.parent / "bare.tflite"
