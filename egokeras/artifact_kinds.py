@@ -23,6 +23,7 @@ from egokeras.staged import exits_of
 EARLY_EXIT = "early_exit"
 MIXED = "mixed"
 QUANTIZATIONS = ("int8", MIXED, "dynamic_range", "float16", "float32")  # from the smallest artifact to the most faithful
+FORMATS = {"tflite": QUANTIZATIONS, "onnx": ("int8", MIXED, "float32")}
 HALVES = ("features", "head")
 
 
@@ -73,7 +74,7 @@ class Clips:
         saved = work / f"{self.export.name}.{name}.keras"
         model.save(saved)
         calibration = self._calibration(work) if quantization == "int8" else None
-        file = str(work / self.export.name / f"{name}.tflite")
+        file = str(work / self.export.name / f"{name}.{self.export.format}")
         return Conversion(model=str(saved), outputs=tuple(outputs), kind=quantization, file=file, calibration=calibration)
 
     def _calibration(self, work, apart=False):
@@ -252,7 +253,7 @@ class EarlyExits(Clips):
         for number, (part, calibration) in enumerate(zip(parts, calibrations, strict=True), 1):
             saved = work / f"{export.name}.exit_{number}.keras"
             part.save(saved)
-            file = str(work / export.name / f"exit_{number}.tflite")
+            file = str(work / export.name / f"exit_{number}.{export.format}")
             outputs = tuple(part.output)
             conversions.append(Conversion(model=str(saved), outputs=outputs, kind=export.quantization, file=file, calibration=calibration))
         return conversions

@@ -1,10 +1,11 @@
-"""Ship a run: model.keras -> TFLite -> gate -> `exports/NAME/`, a folder that explains itself, or nothing.
+"""Ship a run: model.keras -> TFLite or ONNX -> gate -> `exports/NAME/`, a folder that explains itself, or nothing.
 
 An artifact is judged on the run's validation clips and on the windows of its held-out videos; `egokeras.gate` says how, and
 `egokeras.artifact_kinds` what a run can become.
 """
 
 import dataclasses
+import importlib.util
 import os
 import pathlib
 import shutil
@@ -13,9 +14,10 @@ import tempfile
 import numpy as np
 
 import egokeras
-from egokeras.artifact_kinds import KINDS, QUANTIZATIONS, Clips, made_of
+from egokeras.artifact_kinds import FORMATS, KINDS, QUANTIZATIONS, Clips, made_of
 from egokeras.compress import sparsity
 from egokeras.compress.conversion import SIGNATURE, convert
+from egokeras.device import trtexec
 from egokeras.device.artifact import Artifact
 from egokeras.device.manifest import CARRIED, CLIP, FORMAT, MANIFEST, WINDOW
 from egokeras.errors import InputError
@@ -25,6 +27,7 @@ from egokeras.gated_run import open_run
 from egokeras.recipe import find, shipped
 
 UNTESTED = "untested"
+ONNX = ("onnx", "onnxruntime", "tf2onnx")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,8 +38,9 @@ class Export:
         name: of the artifact's folder.
         kind: of the artifact: `clip`; `stream`, a frame at a time; `early_exit`, a clip that is computed no further than its exit;
             `anticipation_step` for a run that anticipates.
+        format: of its files: `tflite`, or `onnx` for onnxruntime and TensorRT.
         quantization: `float32`, `float16`, `dynamic_range` (int8 weights), `mixed` (features in int8, the head over time in float32) or
-            `int8` (weights and activations; clips alone).
+            `int8` (weights and activations; clips alone). In ONNX int8 is in Q/DQ nodes, and float16 is TensorRT's own.
         calibration_clips: training clips that show int8 the range of every tensor.
         memory: of a stream: `window`, the features of the last frames, so that every answer is that of their clip; or `carried`, the state
             of the head's recurrent layer, which is cheaper and goes on beyond the length of a clip.
@@ -44,11 +48,14 @@ class Export:
         lost_by_leaving: of early exits: accuracy that leaving may cost on top, in percentage points.
         max_lost_points: top-1 accuracy that any head may lose, in percentage points.
         min_agreement: clips on which any head must give the Keras model's top-1 class, in percent.
+        trtexec_clips: of ONNX: validation clips that lie in the artifact's folder to judge a TensorRT engine by, at most; 0 gives none of
+            the data away.
         seed: of the choice of calibration clips.
     """
 
     name: str
     kind: str = CLIP
+    format: str = "tflite"
     quantization: str = "float32"
     calibration_clips: int = 100
     memory: str = WINDOW
@@ -56,20 +63,29 @@ class Export:
     lost_by_leaving: float = 0.5
     max_lost_points: float = 1.0
     min_agreement: float = 98.0
+    trtexec_clips: int = 8
     seed: int = 0
 
     def __post_init__(self):
-        for field, known in (("kind", tuple(KINDS)), ("quantization", QUANTIZATIONS), ("memory", (WINDOW, CARRIED))):
+        for field, known in (
+            ("kind", tuple(KINDS)),
+            ("format", tuple(FORMATS)),
+            ("quantization", QUANTIZATIONS),
+            ("memory", (WINDOW, CARRIED)),
+        ):
             if getattr(self, field) not in known:
                 raise InputError(f"export {self.name!r}: {field} {getattr(self, field)!r} is unknown; it is one of {', '.join(known)}.")
         if not (0 <= self.min_agreement <= 100 and 0 <= self.max_lost_points <= 100):
             found = f"max_lost_points {self.max_lost_points:g}, min_agreement {self.min_agreement:g}"
             raise InputError(f"export {self.name!r}: {found}; give each as a percentage from 0 to 100.")
-        if self.quantization not in KINDS[self.kind].quantizations:
+        made = [name for name in KINDS[self.kind].quantizations if name in FORMATS[self.format]]
+        if self.quantization not in made:
             found = f"kind {self.kind!r} with quantization {self.quantization!r}"
-            raise InputError(f"export {self.name!r}: {found} is not made; give one of {', '.join(KINDS[self.kind].quantizations)}.")
+            raise InputError(f"export {self.name!r}: {found} is not made in {self.format}; give one of {', '.join(made)}.")
         if self.calibration_clips < 1:
             raise InputError(f"export {self.name!r}: calibration_clips is {self.calibration_clips}; int8 needs at least 1.")
+        if not 0 <= self.trtexec_clips <= 100:
+            raise InputError(f"export {self.name!r}: trtexec_clips is {self.trtexec_clips}; give 0 to 100.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -157,6 +173,9 @@ def _check_kinds(exports, run):
             raise InputError(
                 f"{run.path} becomes {' or '.join(kinds)}, export {export.name!r} makes {export.kind!r}; give one of {fitting}."
             )
+        missing = [name for name in ONNX if importlib.util.find_spec(name) is None] if export.format == "onnx" else []
+        if missing:
+            raise InputError(f"export {export.name!r} needs {' and '.join(missing)}; run `pip install 'egokeras[onnx]'`.")
         frames = next(iter(run.inputs.values())).shape[1]
         if 0 < export.reset_frames < frames:
             raise InputError(
@@ -216,13 +235,17 @@ def _artifact(kind, parts):
         "format": FORMAT,
         "name": kind.export.name,
         "parts": described,
-        "files": {file.name: {"sha256": sha256(file), "bytes": file.stat().st_size} for file in files},
+        "files": _entries(files),
         **kind.describe(),
         "parent": {"run": run.path.resolve().name, "model_sha256": "+".join(run.sources), "data_sha256": run.shards.sha256},
         "quantization": kind.export.quantization,
         "egokeras": egokeras.__version__,
     }
     return Artifact(folder=files[0].parent, threads=os.cpu_count() or 1, manifest=manifest)
+
+
+def _entries(files):
+    return {file.name: {"sha256": sha256(file), "bytes": file.stat().st_size} for file in files}
 
 
 def _ship(run, export, made, accept_untested):
@@ -236,15 +259,27 @@ def _ship(run, export, made, accept_untested):
         return Shipment(export=export, gate=gate, reason=reason)
     if gate["answer"] == TOO_FEW:
         return Shipment(export=export, gate=gate, reason=_too_few(run, export, gate))
-    write_json(artifact.folder / MANIFEST, {**artifact.manifest, **decided, "gate": gate})
+    files = {**artifact.manifest["files"], **_for_trtexec(run, export, artifact)}
+    write_json(artifact.folder / MANIFEST, {**artifact.manifest, **decided, "files": files, "gate": gate})
     return Shipment(export=export, gate=gate, path=_move(artifact.folder, run.path / "exports" / export.name))
+
+
+def _for_trtexec(run, export, artifact):
+    """Entries of the files that judge a TensorRT engine."""
+    judging = run.rows[: run.counts["clips"] or None]
+    count = min(export.trtexec_clips, len(judging)) if trtexec.fits(artifact) else 0
+    if not count:
+        return {}
+    clips = run.shards.inputs(judging[np.linspace(0, len(judging) - 1, count).astype(int)])
+    return _entries(trtexec.write(artifact, {name: clips[name] for name in run.inputs}))
 
 
 def _nearest(run, export, work):
     """The smallest kind of file above the one that failed that would pass the same gate, measured."""
-    shipped_as = {(other.kind, other.quantization): other.name for other in map(load, names())}
-    kinds = [kind for kind in QUANTIZATIONS[QUANTIZATIONS.index(export.quantization) + 1 :] if (export.kind, kind) in shipped_as]
-    milder = [dataclasses.replace(export, name=shipped_as[export.kind, kind], quantization=kind) for kind in kinds]
+    same = [other for other in map(load, names()) if (other.kind, other.format) == (export.kind, export.format)]
+    shipped_as = {other.quantization: other.name for other in same}
+    kinds = [kind for kind in QUANTIZATIONS[QUANTIZATIONS.index(export.quantization) + 1 :] if kind in shipped_as]
+    milder = [dataclasses.replace(export, name=shipped_as[kind], quantization=kind) for kind in kinds]
     with tempfile.TemporaryDirectory(dir=work) as folder:
         for other, made in zip(milder, _convert(run, milder, pathlib.Path(folder)), strict=True):
             if not isinstance(made, InputError) and made.judge()[0]["answer"] == PASS:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from egokeras import artifact_kinds, cli, exit_ensemble, export, wise
+from egokeras.compress import conversion
 from egokeras.device.artifact import Artifact
 from egokeras.device.early_exit import StagedArtifact
 from egokeras.errors import InputError

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import importlib.util
 import zlib
 
 import numpy as np
@@ -11,8 +12,10 @@ from egokeras.data.shards import ShardWriter, table_dtype
 from egokeras.device.artifact import Artifact
 from egokeras.device.frame_stream import FrameStream
 from egokeras.errors import InputError
-from egokeras.export import load, names, ship_all
+from egokeras.export import Export, load, names, ship_all
 from egokeras.files import write_json
+
+WITH_ONNX = importlib.util.find_spec("tf2onnx") is not None
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,7 @@ def test_every_export_is_found_and_is_data_alone(root):
 
 def test_every_export_makes_a_file_that_runs(root, run_dir):
     exports = [export for file in sorted(root.glob("exports/**/*.py")) if (export := load(file)).kind in ("clip", "stream")]
+    exports = [export for export in exports if export.format == "tflite" or WITH_ONNX]
     shrunk = [dataclasses.replace(export, calibration_clips=3, max_lost_points=100.0, min_agreement=0.0) for export in exports]
     shipments, found = ship_all(shrunk, run_dir), {}
     clip = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
@@ -58,9 +62,21 @@ def test_every_export_makes_a_file_that_runs(root, run_dir):
         artifact = Artifact.open(shipment.path)
         answers = FrameStream(artifact).clip if artifact.kind == "stream" else artifact.predict
         found[shipment.export.name] = answers(clip)["action"]
+        assert (shipment.path / "trtexec.txt").exists() == (shipment.export.format == "onnx")
     assert len(found) == len(exports) and all(np.isfinite(logits).all() for logits in found.values())
     np.testing.assert_allclose(found["stream_float32"], found["float32"], atol=1e-5)
+    np.testing.assert_allclose(found.get("onnx", found["float32"]), found["float32"], atol=1e-5)
     np.testing.assert_allclose(found["stream"], found["mixed"], atol=1e-5)
+
+
+def test_what_onnx_needs_is_said(run_dir, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"export 'onnx' needs onnx and onnxruntime and tf2onnx; run `pip install 'egokeras\[onnx\]'`"):
+        ship_all([load("onnx")], run_dir)
+    with pytest.raises(InputError, match="quantization 'float16' is not made in onnx; give one of int8, mixed, float32"):
+        Export(name="x", format="onnx", quantization="float16")
+    with pytest.raises(InputError, match="trtexec_clips is -1; give 0 to 100"):
+        Export(name="x", trtexec_clips=-1)
 
 
 def test_the_step_of_a_stream_is_refused_for_a_model_of_clips(run_dir):

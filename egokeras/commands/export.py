@@ -1,4 +1,4 @@
-"""`egokeras export`: turn a run into gated TFLite artifacts."""
+"""`egokeras export`: turn a run into gated artifacts of TFLite or ONNX files."""
 
 import json
 import sys
@@ -56,7 +56,7 @@ def lines(shipment):
         yield f"{name}: no file"
         return
     yield f"{name}: {gate['answer']}, on {gate['clips']} validation clips and {gate['windows']} windows of {gate['videos']} videos"
-    yield f"  {'head':<14}{'Keras':>8}{'TFLite':>8}{'lost':>7}{'(bounds)':>16}{'agreement':>11}{'(bounds)':>17}"
+    yield f"  {'head':<14}{'Keras':>8}{'file':>8}{'lost':>7}{'(bounds)':>16}{'agreement':>11}{'(bounds)':>17}"
     for head, figures in gate["heads"].items():
         lost, agreement = (f"{figures[f'{what}_low']:.1f} to {figures[f'{what}_high']:.1f}" for what in ("lost", "agreement"))
         scores = f"{_points(figures['keras_top1']):>8}{_points(figures['tflite_top1']):>8}{_points(figures['lost']):>7}"
@@ -67,8 +67,8 @@ def lines(shipment):
         about = read_json(shipment.path / "artifact.json")
         for part in about["parts"]:
             size, packed = (count / 1e6 for count in (about["files"][part["file"]]["bytes"], part["compressed_bytes"]))
-            zeros = f"{part['sparsity']:.1%} of the weights are zero"
-            yield f"  {shipment.path / part['file']}, {size:.2f} MB, {packed:.2f} MB compressed; {zeros}"
+            zeros = f"; {part['sparsity']:.1%} of the weights are zero" if "sparsity" in part else ""
+            yield f"  {shipment.path / part['file']}, {size:.2f} MB, {packed:.2f} MB compressed{zeros}"
 
 
 def _points(value):

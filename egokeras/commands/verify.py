@@ -6,13 +6,15 @@ import json
 import math
 import pathlib
 import re
+import sys
 import zipfile
 import zlib
 
 from egokeras.errors import InputError, plain, said
 from egokeras.files import TEMPORARY, UNFINISHED, read_json, sha256
 
-EXAMPLE = "egokeras verify shards/epic100"
+EXAMPLE = """egokeras verify shards/epic100
+         egokeras verify runs/demo/exports/onnx --trtexec fp16.output_*.json fp16.times.json"""
 WORK, CHECKSUMS, OBSERVING, FEATURES = ".work", ".checksums", ".observing", ".made_from.json"
 IN_WORK = (WORK, CHECKSUMS, OBSERVING, ".lock")
 SHARD = re.compile(r"shard-\d+\.npy")
@@ -30,17 +32,52 @@ def add_arguments(parser):
         metavar="PATH",
         help="a folder of shards, of features, of an observation set, of a run or of an exported artifact, or one with such folders in it",
     )
+    parser.add_argument(
+        "--trtexec",
+        nargs="+",
+        metavar="FILE",
+        help="PATH is an artifact: judge its TensorRT engine by what trtexec exported, outputs in the order of the clips, and times, "
+        "which go into latency.json there",
+    )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 
 def run(args):
     path = pathlib.Path(args.path)
+    if args.trtexec:
+        return _engine(args, path)
     found = list(findings(path))
     if args.json:
         print(json.dumps({"path": str(path), "findings": found}, indent=1))
     else:
         print("\n".join(map(plain, found)) if found else f"{path}: everything is as it was written")
     return 1 if found else 0
+
+
+def _engine(args, path):
+    """Judge a TensorRT engine, and note its times if it is right."""
+    from egokeras.device import latency, trtexec
+    from egokeras.device.artifact import Artifact
+
+    artifact, (outputs, times) = Artifact.open(path), trtexec.read(args.trtexec)
+    judged = trtexec.judge(artifact, outputs)
+    failed = list(trtexec.failures(artifact, judged))
+    host = {**latency.host(), "runtime": "TensorRT, by trtexec"}
+    del host["ai-edge-litert"]
+    rows = [] if failed else [trtexec.latency(artifact, file, milliseconds, host) for file, milliseconds in times]
+    if args.json:
+        print(json.dumps({"path": str(path), "findings": failed, "heads": judged, "latency": rows}, indent=1))
+        return 1 if failed else 0
+    for head, figures in judged.items():
+        print(
+            plain(f"{head}: {figures['agreement']:.1f}% of {figures['clips']} clips agree, by up to {figures['max_difference']:.2g} apart")
+        )
+    for row in rows:
+        named = ", ".join(f"{name.removesuffix('_ms')} {row[name]:.2f} ms" for name in ("p50_ms", "p90_ms", "p95_ms", "p99_ms"))
+        print(plain(f"{row['artifact']}: {named} over {row['runs']} runs on {host['processor']}, in {artifact.folder / trtexec.LATENCY}"))
+    for phrase in failed:
+        print(plain(f"error: {phrase}"), file=sys.stderr)
+    return 1 if failed else 0
 
 
 def findings(path):

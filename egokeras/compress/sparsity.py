@@ -46,7 +46,9 @@ def weights(content):
 
 
 def summary(content):
-    """The share of zeros in all weights of a TFLite file, and its bytes when compressed as zip, gzip and app packages do (deflate)."""
+    """The share of zeros in all weights, of a TFLite file, and the bytes of any when compressed as zip, gzip and app packages do (deflate)."""
+    if content[4:8] != b"TFL3":
+        return {"compressed_bytes": len(zlib.compress(content))}
     found = weights(content)
     share = sum(tensor.zeros for tensor in found) / max(1, sum(tensor.values.size for tensor in found))
     return {"sparsity": round(share, 6), "compressed_bytes": len(zlib.compress(content))}
