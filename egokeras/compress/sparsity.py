@@ -46,7 +46,7 @@ def weights(content):
 
 
 def summary(content):
-    """The share of zeros in all weights, of a TFLite file, and the bytes of any when compressed as zip, gzip and app packages do (deflate)."""
+    """The share of zeros in the weights of a TFLite file, and the bytes of any file compressed as zip and app packages do (deflate)."""
     if content[4:8] != b"TFL3":
         return {"compressed_bytes": len(zlib.compress(content))}
     found = weights(content)
