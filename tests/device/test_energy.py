@@ -7,6 +7,7 @@ import pytest
 
 from egokeras.device import energy
 from egokeras.device.energy import Meter
+from egokeras.files import atomic
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +19,8 @@ def by_hand(monkeypatch):
 def write(root, **files):
     root.mkdir(parents=True, exist_ok=True)
     for name, value in files.items():
-        (root / name).write_text(f"{value}\n")
+        with atomic(root / name, "w") as file:  # a counter of the kernel is never half there
+            file.write(f"{value}\n")
     return root
 
 
