@@ -9,9 +9,9 @@ on participants that nothing has looked at, or the fights of a folder with `clip
     python benchmarks/progressive_distillation.py --fights DATA/fight_surv --out build/progressive_fights
 
 Tables: top-1 of every exit for each method; the exits' answers alone, as their mean and weighed by WISE, whose weights are fitted on
-the training clips; leaving early at thresholds that are judged by folds of the held-out groups which did not choose them, in
-multiply-accumulates and, for PKD, in milliseconds of this machine. `curve_*.png` draw accuracy over cost. The same command goes on after
-an interruption; with more seeds it adds them.
+the training clips as published, or on other held-out groups than those they are judged by (five folds); leaving early at thresholds that
+other held-out groups have chosen, in multiply-accumulates and, for PKD, in milliseconds of this machine. `curve_*.png` draw accuracy over
+cost. The same command goes on after an interruption; with more seeds it adds them.
 """
 
 import argparse
@@ -33,6 +33,7 @@ METHODS = {
     "reversed": ("iframe", "residual", "motion_vector"),
 }
 TIMED = "PKD"
+FIT_ON = ("train", "held-out")
 PARTS = {"logits": "", "labels": "_labels", "rows": "_rows"}  # of clips in `logits.npz`
 ORDER = ("residual", "motion_vector", "iframe")  # in which the exits are computed
 LOST = 0.5  # points of accuracy that leaving early may lose
@@ -150,29 +151,33 @@ def train_all(out, shards, sizes, seeds, methods, workers):
             print(f"{function.__name__} {number}/{len(missing)}: {what}, seed {seed}", file=sys.stderr, flush=True)
 
 
-def judge(found, space):
+def judge(found, space, fit_on):
     """What the logits of one training say about a label space: `exit_ensemble.judge`, where folds choose the threshold."""
     from egokeras import exit_ensemble, wise
 
     train, judged = (
         exit_ensemble.Clips(**{name: found[f"{part}_{space}{end}"] for name, end in PARTS.items()}) for part in ("train", "judged")
     )
-    weights = wise.fit_wise(train.logits, train.labels)
-    return exit_ensemble.judge(weights, judged, None, found["costs"], wise.Wish(lost=LOST), found[f"judged_{space}_groups"])
+    weigh = exit_ensemble.constant(wise.fit_wise(train.logits, train.labels)) if fit_on == "train" else wise.fit_wise
+    return exit_ensemble.judge(weigh, judged, None, found["costs"], wise.Wish(lost=LOST), found[f"judged_{space}_groups"])
 
 
 def milliseconds(out, shards, sizes, seeds):
-    """Of each seed, `exit_ensemble.measure` of the networks that PKD has taught, on the clips that judge; measured once."""
+    """What the weights are fitted on to `exit_ensemble.measure`, once for each seed, of PKD's networks on the clips that judge."""
     from egokeras.exit_ensemble import measure
     from egokeras.files import read_json, write_json
 
+    found: dict[str, list] = {fit_on: [] for fit_on in FIT_ON}
     for seed in range(seeds):
-        file = out / f"seed-{seed}" / "milliseconds.json"
-        if not file.exists():
-            found, ensemble = np.load(_logits(out, seed, TIMED)), opened(out, shards, sizes, seed, TIMED)
-            heads = {space: judge(found, space) for space in ensemble.spaces}
-            write_json(file, measure(ensemble, heads, ensemble.data.judged(ensemble.shards)[1]))
-        yield read_json(file)
+        files = {fit_on: out / f"seed-{seed}" / f"milliseconds-{fit_on}.json" for fit_on in FIT_ON}
+        if not all(file.exists() for file in files.values()):
+            logits, ensemble = np.load(_logits(out, seed, TIMED)), opened(out, shards, sizes, seed, TIMED)
+            for fit_on, file in files.items():
+                heads = {space: judge(logits, space, fit_on) for space in ensemble.spaces}
+                write_json(file, measure(ensemble, heads, ensemble.data.judged(ensemble.shards)[1]))
+        for fit_on, file in files.items():
+            found[fit_on].append(read_json(file))
+    return found
 
 
 def exit_table(exits, judged):
@@ -189,17 +194,23 @@ def exit_table(exits, judged):
 
 
 def wise_table(judged, costs):
-    """What weighing all exits so far is worth: after the last, and in the mean over exits; and leaving early."""
-    yield "| method | | each alone | equal weights | WISE | WISE - alone | WISE - equal | points lost by leaving | share of the cost |"
-    yield "|---|---|---:|---:|---:|---:|---:|---:|---:|"
-    for method, found in judged.items():
+    """What weighing all exits so far is worth: after the last, and in the mean over exits; and leaving early.
+
+    Args:
+        judged: (method, what the weights are fitted on) to what `judge` says of each seed.
+        costs: of everything up to each exit.
+    """
+    columns = ("each alone", "equal weights", "WISE", "WISE - alone", "WISE - equal", "points lost by leaving", "share of the cost")
+    yield f"| method | weights fitted on | | {' | '.join(columns)} |"
+    yield "|---|---|---|" + "---:|" * len(columns)
+    for (method, fit_on), found in judged.items():
         for what, mean in (("last exit", lambda top1: top1[-1]), ("mean of exits", np.mean)):
             alone, equal, weighed = (np.array([mean(one["accuracy"][name]) for one in found]) for name in ("alone", "equal", "WISE"))
             cells = [*map(bounded, (alone, equal, weighed)), bounded(weighed - alone, "+.1f"), bounded(weighed - equal, "+.1f")]
             last = (
                 [bounded(column, ".2f") for column in np.array([early(one, costs) for one in found]).T] if what == "last exit" else ["", ""]
             )
-            yield f"| {method} | {what} | {' | '.join(cells + last)} |"
+            yield f"| {method} | {fit_on} | {what} | {' | '.join(cells + last)} |"
 
 
 def early(judged, costs):
@@ -232,23 +243,25 @@ def draw(file, judged, exits, costs):
 
 
 def report(out, seeds, methods, timed):
-    """All tables, and a plot for each label space; `timed` as from `milliseconds`, or none."""
+    """All tables, and a plot for each label space; `timed` as from `milliseconds`, or empty."""
     first = np.load(_logits(out, 0, methods[0]))
     exits, costs = [str(name) for name in first["exits"]], first["costs"]
     yield f"{seeds} seeds; all exits of a clip cost {costs[-1] / 1e6:.0f} M multiply-accumulates."
     for space in [name.removeprefix("judged_").removesuffix("_labels") for name in first.files if re.fullmatch("judged_.*_labels", name)]:
-        judged = {method: [judge(np.load(_logits(out, seed, method)), space) for seed in range(seeds)] for method in methods}
+        found = {method: [np.load(_logits(out, seed, method)) for seed in range(seeds)] for method in methods}
+        judged = {(method, fit_on): [judge(one, space, fit_on) for one in found[method]] for method in methods for fit_on in FIT_ON}
+        published = {method: judged[method, FIT_ON[0]] for method in methods}
         labels, learned = (first[f"{part}_{space}_labels"] for part in ("judged", "train"))
         majority, chance = 100 * (labels == np.bincount(learned).argmax()).mean(), 100 / first[f"judged_{space}"].shape[2]
         said = f"{len(learned)} clips to learn from, {len(labels)} to judge by; majority {majority:.1f} %, chance {chance:.1f} %"
         yield from ("", f"## {space}: {said}")
-        yield from ("", *exit_table(exits, judged), "", *wise_table(judged, costs))
-        draw(out / f"curve_{space}.png", judged, exits, costs)
-        if timed:
-            whole, leaving = ([seed["everything"] for seed in timed], [seed["heads"][space]["leaving"] for seed in timed])
+        yield from ("", *exit_table(exits, published), "", *wise_table(judged, costs))
+        draw(out / f"curve_{space}.png", {method: judged[method, FIT_ON[1]] for method in methods}, exits, costs)
+        for fit_on, seen in timed.items():
+            whole, leaving = ([seed["everything"] for seed in seen], [seed["heads"][space]["leaving"] for seed in seen])
             share = bounded([part / every for part, every in zip(leaving, whole, strict=True)], ".2f")
             said = f"{bounded(whole)} ms for all exits of a clip, {bounded(leaving)} where it leaves early: {share} of it"
-            yield from ("", f"{TIMED}: {said}.")
+            yield from ("", f"{TIMED}, weights fitted on {fit_on}: {said}.")
 
 
 def main():
@@ -271,7 +284,7 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     shards = prepare_clips(args.out, *clips.chosen(args, sizes), sizes)
     train_all(args.out, shards, sizes, args.seeds, args.methods, args.workers)
-    timed = list(milliseconds(args.out, shards, sizes, args.seeds)) if TIMED in args.methods else []
+    timed = milliseconds(args.out, shards, sizes, args.seeds) if TIMED in args.methods else {}
     lines = list(report(args.out, args.seeds, args.methods, timed))
     (args.out / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))

@@ -5,6 +5,7 @@ exits, or of one, serves as well.
 """
 
 import dataclasses
+import functools
 import pathlib
 import time
 import typing
@@ -26,6 +27,7 @@ from egokeras.staged import Staged, exits_of
 FILE = "wise.json"
 PUBLISHED = ("residual", "motion_vector", "iframe")  # order
 ABLATIONS = ("alone", "WISE", "divided", "equal")
+TRAIN, HELD_OUT = "train", "held-out"  # clips that the weights may be fitted on
 FOLDS, BY_FOLDS, OTHERS = 5, "folds", "other clips"  # what may choose a threshold
 TIMED_CLIPS, ROUNDS = 40, 3
 
@@ -135,15 +137,17 @@ def _with_exits(run_dir):
     return {what if reads.count(what) == 1 else one[0].name: one for what, one in zip(reads, found, strict=True)}
 
 
-def fit(run_dir, *, order=None, l1=None, nonnegative=False, wish=wise.Wish(), milliseconds=False):  # noqa: B008  a frozen dataclass
-    """Fit WISE on the training clips of a run, judge it on the others, and keep it as `wise.json` in the run.
+def fit(run_dir, *, order=None, fit_on=TRAIN, l1=None, nonnegative=False, wish=wise.Wish(), milliseconds=False):  # noqa: B008  frozen
+    """Fit WISE on clips of a run, judge it on others, and keep it as `wise.json` in the run.
 
     The threshold for leaving early is chosen on the clips that the training has looked at, where the run has others to judge by;
     where it has not, on the clips that judge, and it is judged by five folds of them: each clip leaves by the threshold that the other
-    folds choose.
+    folds choose. With `fit_on="held-out"` the same goes for the weights.
 
     Args:
         run_dir, order: as for `Ensemble.open`.
+        fit_on: what the weights are fitted on: `train` as published, or `held-out`, for networks that have their training clips by heart
+            and are surer of them than of any other.
         l1: penalty on the weights of every exit; None is the published one.
         nonnegative: allow no weight below 0.
         wish: what leaving early shall reach, a `wise.Wish`.
@@ -151,10 +155,11 @@ def fit(run_dir, *, order=None, l1=None, nonnegative=False, wish=wise.Wish(), mi
 
     Returns:
         The content of `wise.json`: `order`, `exits` (names), `costs` (multiply-accumulates up to each), `clips` that judge, `judged_on`
-        (what to call them), `milliseconds` (see `measure`, or None), and by label space in `heads` the entries that `judge` gives.
+        (what to call them), `fitted_on` (`fit_on`), `milliseconds` (see `measure`, or None), and by label space in `heads` the entries
+        that `judge` gives.
 
     Raises:
-        InputError: a network or the data is missing, or no threshold fulfils the wish.
+        InputError: a network or the data is missing, no threshold fulfils the wish, or nothing could judge the weights.
     """
     ensemble = Ensemble.open(run_dir, order)
     data, costs = ensemble.data, ensemble.costs()
@@ -162,30 +167,41 @@ def fit(run_dir, *, order=None, l1=None, nonnegative=False, wish=wise.Wish(), mi
     judged_rows, choosing_rows = (ensemble.shards.rows(data.test), seen) if data.test else (seen, seen[:0])
     if not len(judged_rows):
         raise InputError(f"{run_dir}: there are no clips of {data.held_out!r} to judge by; train with some held out: data.hold_out=0.2.")
-    train, judged, choosing = map(ensemble.labelled, (train_rows, judged_rows, choosing_rows))
+    judged, choosing = map(ensemble.labelled, (judged_rows, choosing_rows))
+    train = ensemble.labelled(train_rows) if fit_on == TRAIN else {}
+    weigh = functools.partial(wise.fit_wise, l1=None if l1 is None else [l1] * len(costs), nonnegative=nonnegative)
     heads = {}
-    for space in ensemble.spaces:
-        penalties = None if l1 is None else [l1] * len(costs)
-        weights = wise.fit_wise(train[space].logits, train[space].labels, l1=penalties, nonnegative=nonnegative)
-        heads[space] = judge(weights, judged[space], choosing.get(space), costs, wish, groups(ensemble.shards, judged[space].rows))
+    for space, clips in judged.items():
+        members = groups(ensemble.shards, clips.rows)
+        if fit_on == HELD_OUT and not (space in choosing and len(choosing[space].labels)) and len(np.unique(members)) < 2:
+            raise InputError(f"{run_dir}: its clips of {data.held_out!r} are of one group, so none could judge weights fitted on them.")
+        known = train.get(space)
+        chosen = weigh if known is None else constant(weigh(known.logits, known.labels))
+        heads[space] = judge(chosen, clips, choosing.get(space), costs, wish, members)
     about = {"order": list(ensemble.networks), "exits": ensemble.names, "costs": costs.tolist()}
-    about |= {"clips": len(judged_rows), "judged_on": data.held_out}
+    about |= {"clips": len(judged_rows), "judged_on": data.held_out, "fitted_on": fit_on}
     timed = measure(ensemble, heads, judged_rows) if milliseconds else None
     found = {**about, "milliseconds": timed, "heads": heads}
     write_json(pathlib.Path(run_dir) / FILE, found)
     return found
 
 
-def judge(weights, judged, choosing, costs, wish, groups):
+def constant(weights):
+    """For `judge`: weights that were fitted before."""
+    return lambda logits, labels: weights
+
+
+def judge(weigh, judged, choosing, costs, wish, groups):
     """What a label space has in `wise.json`.
 
     Args:
-        weights: of WISE (exits, exits).
+        weigh: from logits and labels of the clips that choose the threshold to weights of WISE (exits, exits): `wise.fit_wise`, or
+            `constant` weights.
         judged: the `Clips` that judge.
         choosing: other `Clips`, which choose the threshold; None or none where folds of those that judge take turns.
         costs: (exits,) of everything up to each exit.
         wish: a `wise.Wish`.
-        groups: (clips,) of the clips that judge: what no two folds share.
+        groups: (clips,) of the clips that judge: what no two folds share; one group for all is judged by `constant` weights alone.
 
     Returns:
         `weights`; `accuracy` of every exit, for each of ABLATIONS; `trade_off` of the WISE answers on the clips that judge (fields of
@@ -193,29 +209,29 @@ def judge(weights, judged, choosing, costs, wish, groups):
         `accuracy`, `cost` and the share that `left` at each exit, None where all clips are of one group.
     """
     logits, labels = judged.logits, judged.labels
-    answers = {
+    if choosing is not None and len(choosing.labels):
+        weights = weigh(choosing.logits, choosing.labels)
+        threshold = wish.threshold(wise.trade_off(wise.combined(weights, choosing.logits), choosing.labels, costs))
+        answers = wise.combined(weights, logits)
+        chosen_on, taken = OTHERS, wise.leave(answers, threshold)
+    else:
+        weights, fold_of = weigh(logits, labels), grouped_folds(groups, labels, FOLDS)
+        answers, taken = wise.combined(weights, logits), None
+        if fold_of.any():
+            answers, taken = wise.answer_by_folds(weigh, logits, labels, costs, fold_of, wish)
+        chosen_on, threshold = BY_FOLDS, wish.threshold(wise.trade_off(answers, labels, costs))
+    curve = wise.trade_off(answers, labels, costs)
+    ablations = {
         "alone": logits,
-        "WISE": wise.combined(weights, logits),
-        "divided": wise.combined(wise.divided(weights), logits),
+        "WISE": answers,
+        "divided": wise.divided(answers),
         "equal": wise.combined(wise.equal_weights(len(logits)), logits),
     }
-    curve = wise.trade_off(answers["WISE"], labels, costs)
-    if choosing is not None and len(choosing.labels):
-        threshold = wish.threshold(wise.trade_off(wise.combined(weights, choosing.logits), choosing.labels, costs))
-        leaving = {
-            "threshold": threshold,
-            "chosen_on": OTHERS,
-            **_reached(answers["WISE"], labels, costs, wise.leave(answers["WISE"], threshold)),
-        }
-    else:
-        fold_of = grouped_folds(groups, labels, FOLDS)
-        taken = wise.leave_by_folds(answers["WISE"], labels, costs, fold_of, wish) if fold_of.any() else None
-        leaving = {"threshold": wish.threshold(curve), "chosen_on": BY_FOLDS, **_reached(answers["WISE"], labels, costs, taken)}
     return {
         "weights": weights.tolist(),
-        "accuracy": {name: (100 * (z.argmax(axis=2) == labels).mean(axis=1)).tolist() for name, z in answers.items()},
+        "accuracy": {name: (100 * (z.argmax(axis=2) == labels).mean(axis=1)).tolist() for name, z in ablations.items()},
         "trade_off": {field.name: getattr(curve, field.name).tolist() for field in dataclasses.fields(curve)},
-        "leaving": leaving,
+        "leaving": {"threshold": threshold, "chosen_on": chosen_on, **_reached(answers, labels, costs, taken)},
     }
 
 

@@ -108,9 +108,9 @@ def equal_weights(exits):
     return np.tril(np.ones((exits, exits))) / np.arange(1, exits + 1)[:, None]
 
 
-def divided(weights):
-    """The ablation with division: Z_j / j, which changes no answer but how sure it seems."""
-    return weights / np.arange(1, len(weights) + 1)[:, None]
+def divided(answers):
+    """The ablation with division, Z_j / j, which changes no answer but how sure it seems."""
+    return answers / np.arange(1, len(answers) + 1)[:, None, None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -201,20 +201,27 @@ def leave_together(answers, thresholds):
     return sure.argmax(axis=0)
 
 
-def leave_by_folds(answers, labels, costs, fold_of, wish):
-    """The exit at which each clip leaves by the threshold that the clips of all other folds choose: (clips,) int64.
+def answer_by_folds(weigh, logits, labels, costs, fold_of, wish):
+    """What clips are answered that have no say in it: the clips of all other folds choose weights and threshold.
 
     Args:
-        answers, labels, costs: as for `trade_off`.
+        weigh: from logits and labels of clips to the weights, as `fit_wise`.
+        logits, labels: as for `fit_wise`.
+        costs: (exits,) as for `trade_off`.
         fold_of: (clips,) fold of each, at least two.
         wish: a `Wish`.
+
+    Returns:
+        Z, of the shape of `logits`, and the exit at which each clip leaves, (clips,) int64.
     """
-    taken = np.zeros(len(labels), np.int64)
+    answers, taken = np.zeros(np.shape(logits)), np.zeros(len(labels), np.int64)
     for fold in np.unique(fold_of):
         own = fold_of == fold
-        threshold = wish.threshold(trade_off(answers[:, ~own], labels[~own], costs))
+        weights = weigh(logits[:, ~own], labels[~own])
+        threshold = wish.threshold(trade_off(combined(weights, logits[:, ~own]), labels[~own], costs))
+        answers[:, own] = combined(weights, logits[:, own])
         taken[own] = leave(answers[:, own], threshold)
-    return taken
+    return answers, taken
 
 
 def trade_off(answers, labels, costs, steps=200):

@@ -7,10 +7,12 @@ import keras
 import numpy as np
 import pytest
 
+import egokeras.commands.wise as command
 from egokeras import cli, exit_ensemble, wise
 from egokeras.compress.cost import cost
+from egokeras.data.selection import grouped_folds, groups
 from egokeras.errors import InputError
-from egokeras.exit_ensemble import Clips, Ensemble, fit, judge, open_staged
+from egokeras.exit_ensemble import Clips, Ensemble, constant, fit, judge, open_staged
 from egokeras.layers import FoldTime
 from egokeras.models import FrameModel, LSTMHead, SmallBackbone, WithExits
 from egokeras.models.internal_classifiers import Tap, answer, attach, mean
@@ -126,7 +128,7 @@ def test_accuracies_by_hand():
     logits = np.array([[[2.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [0.0, 3.0]]])  # exits, clips, classes
     clips = Clips(logits=logits, labels=np.array([0, 1]), rows=np.arange(2))
     weights, costs = np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([1.0, 2.0])
-    found = judge(weights, clips, None, costs, wise.Wish(), np.array(["v", "v"]))
+    found = judge(constant(weights), clips, None, costs, wise.Wish(), np.array(["v", "v"]))
     assert found["accuracy"] == {"alone": [100, 50], "WISE": [100, 100], "divided": [100, 100], "equal": [100, 100]}
     assert found["leaving"] == {"threshold": 0.0, "chosen_on": "folds", "accuracy": None, "cost": None, "left": None}  # one group
 
@@ -137,13 +139,41 @@ def test_other_clips_choose_the_threshold_where_there_are_some():
     logits = np.stack([(1 + number) * np.eye(4)[labels] + random.normal(0, 1.5, (120, 4)) for number in range(3)])
     judged, choosing = (Clips(logits=logits[:, half], labels=labels[half], rows=np.arange(60)) for half in (slice(60), slice(60, 120)))
     weights, costs, wish = np.tril(np.ones((3, 3))), np.array([1.0, 2.0, 4.0]), wise.Wish(lost=1.0)
-    found = judge(weights, judged, choosing, costs, wish, np.array(["v"] * 60))["leaving"]
+    found = judge(constant(weights), judged, choosing, costs, wish, np.array(["v"] * 60))["leaving"]
     threshold = wish.threshold(wise.trade_off(wise.combined(weights, choosing.logits), choosing.labels, costs))
     answers = wise.combined(weights, judged.logits)
     taken = wise.leave(answers, threshold)
     assert (found["threshold"], found["chosen_on"]) == (threshold, "other clips") and found["cost"] == pytest.approx(costs[taken].mean())
     right = [answers[number, clip].argmax() == judged.labels[clip] for clip, number in enumerate(taken)]
     assert found["accuracy"] == pytest.approx(100 * np.mean(right)) and len(set(found["left"])) > 1
+
+
+def test_held_out_clips_fit_the_weights_of_others(run_dir, tmp_path):
+    """Where all held-out clips judge, each is answered by weights of the other folds; the run keeps weights of all."""
+    shutil.copytree(run_dir, tmp_path / "run")
+    found = fit(tmp_path / "run", fit_on="held-out", l1=0.01)
+    ensemble, head = Ensemble.open(run_dir), found["heads"]["action"]
+    clips = ensemble.labelled(ensemble.shards.rows("validation"))["action"]
+    np.testing.assert_allclose(head["weights"], wise.fit_wise(clips.logits, clips.labels, l1=[0.01] * 9), atol=1e-6)
+    fold_of = grouped_folds(groups(ensemble.shards, clips.rows), clips.labels, 5)
+    right = np.zeros(9)
+    for fold in range(5):
+        own = fold_of == fold
+        weights = wise.fit_wise(clips.logits[:, ~own], clips.labels[~own], l1=[0.01] * 9)
+        right += (wise.combined(weights, clips.logits[:, own]).argmax(axis=2) == clips.labels[own]).sum(axis=1)
+    assert head["accuracy"]["WISE"] == pytest.approx((100 * right / 15).tolist()) and found["fitted_on"] == "held-out"
+
+
+def test_other_held_out_clips_fit_the_weights_where_there_are_some():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 4, 120)
+    logits = np.stack([(1 + number) * np.eye(4)[labels] + random.normal(0, 1.5, (120, 4)) for number in range(3)])
+    judged, choosing = (Clips(logits=logits[:, half], labels=labels[half], rows=np.arange(60)) for half in (slice(60), slice(60, 120)))
+    found = judge(wise.fit_wise, judged, choosing, np.array([1.0, 2.0, 4.0]), wise.Wish(), np.array(["v"] * 60))
+    weights = wise.fit_wise(choosing.logits, choosing.labels)
+    np.testing.assert_allclose(found["weights"], weights)
+    right = wise.combined(weights, judged.logits).argmax(axis=2) == judged.labels
+    assert found["accuracy"]["WISE"] == pytest.approx((100 * right.mean(axis=1)).tolist())
 
 
 def test_one_network_of_pictures(write_clips, tmp_path):
@@ -169,7 +199,8 @@ def test_the_command_says_and_draws_what_leaving_early_costs(run_dir, found, cap
     given = []
     monkeypatch.setattr(exit_ensemble, "fit", lambda *args, **kwargs: given.append((args, kwargs)) or found)
     assert cli.main(["wise", str(tmp_path), "--l1", "0.01", "--cost", "60", "--milliseconds", "--order", "residual, iframe"]) == 0
-    kwargs = {"order": ("residual", "iframe"), "l1": 0.01, "nonnegative": False, "wish": wise.Wish(cost=60.0), "milliseconds": True}
+    kwargs = {"order": ("residual", "iframe"), "fit_on": "train", "l1": 0.01, "nonnegative": False}
+    kwargs |= {"wish": wise.Wish(cost=60.0), "milliseconds": True}
     assert given == [((str(tmp_path),), kwargs)]
     said = capsys.readouterr().out
     leaving = found["heads"]["action"]["leaving"]
@@ -182,10 +213,19 @@ def test_the_command_says_and_draws_what_leaving_early_costs(run_dir, found, cap
     one_group = {**found, "milliseconds": None, "heads": {"action": {**found["heads"]["action"], "leaving": alone}}}
     monkeypatch.setattr(exit_ensemble, "fit", lambda *args, **kwargs: one_group)
     assert cli.main(["wise", str(tmp_path)]) == 0
-    assert "leaving above 1 - 5e-09, chosen on all clips that judge; they are of one group" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "leaving above 1 - 5e-09, chosen on all clips that judge; they are of one group" in said
     monkeypatch.undo()
     assert cli.main(["wise", str(run_dir), "--order", "residual,sound"]) == 1
     assert "has no trained network 'sound' with exits; it has iframe, motion_vector, residual." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("fitted_on", "equal", "advised"), [("train", 90.0, True), ("train", 80.0, False), ("held-out", 90.0, False)])
+def test_who_loses_to_equal_weights_is_advised(found, fitted_on, equal, advised):
+    head = found["heads"]["action"]
+    accuracy = {**head["accuracy"], "WISE": [80.0] * 9, "equal": [0.0] * 8 + [equal]}
+    said = "\n".join(command.lines({**found, "fitted_on": fitted_on, "heads": {"action": {**head, "accuracy": accuracy}}}))
+    assert ("try --fit-on held-out" in said) == advised
 
 
 def test_a_run_without_networks(tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from egokeras.errors import InputError
 from egokeras.scores import softmax
-from egokeras.wise import Wish, combined, divided, equal_weights, fit_wise, leave, leave_by_folds, objective, trade_off
+from egokeras.wise import Wish, answer_by_folds, combined, divided, equal_weights, fit_wise, leave, objective, trade_off
 
 
 def made(exits=5, clips=300, classes=6, seed=0):
@@ -84,7 +84,7 @@ def test_ablations():
     logits, _ = made(3, 10)
     np.testing.assert_allclose(combined(equal_weights(3), logits)[2], logits.mean(axis=0))
     weights = np.tril(np.arange(1.0, 10).reshape(3, 3))
-    np.testing.assert_allclose(combined(divided(weights), logits)[1], combined(weights, logits)[1] / 2)
+    np.testing.assert_allclose(divided(combined(weights, logits))[1], combined(weights, logits)[1] / 2)
     np.testing.assert_allclose(combined(weights, logits)[1], 4 * logits[0] + 5 * logits[1])
 
 
@@ -139,20 +139,23 @@ def test_wishes():
     assert Wish(lost=0.0).threshold(found) >= Wish(lost=5.0).threshold(found)
 
 
-def test_no_clip_has_a_say_in_its_own_threshold():
+def test_no_clip_has_a_say_in_what_it_is_answered():
     logits, labels = made(4, 200)
     costs, fold_of, wish = np.arange(1, 5), np.arange(200) % 5, Wish(lost=2.0)
-    taken = leave_by_folds(logits, labels, costs, fold_of, wish)
+    answers, taken = answer_by_folds(fit_wise, logits, labels, costs, fold_of, wish)
     for fold in range(5):
         rest = np.flatnonzero(fold_of != fold)
-        threshold = wish.threshold(trade_off(logits[:, rest], labels[rest], costs))
+        weights = fit_wise(logits[:, rest], labels[rest])
+        np.testing.assert_allclose(answers[:, fold_of == fold], combined(weights, logits[:, fold_of == fold]))
+        threshold = wish.threshold(trade_off(combined(weights, logits[:, rest]), labels[rest], costs))
         for clip in np.flatnonzero(fold_of == fold):
-            sure = [softmax(logits[number, clip]).max() > threshold for number in range(3)]
+            sure = [softmax(answers[number, clip]).max() > threshold for number in range(3)]
             assert taken[clip] == (sure.index(True) if True in sure else 3)
     other = np.where(fold_of == 2, (labels + 1) % 6, labels)
-    again = leave_by_folds(logits, other, costs, fold_of, wish)
-    np.testing.assert_array_equal(again[fold_of == 2], taken[fold_of == 2])
-    assert (again[fold_of != 2] != taken[fold_of != 2]).any()
+    answers_again, taken_again = answer_by_folds(fit_wise, logits, other, costs, fold_of, wish)
+    np.testing.assert_array_equal(answers_again[:, fold_of == 2], answers[:, fold_of == 2])
+    np.testing.assert_array_equal(taken_again[fold_of == 2], taken[fold_of == 2])
+    assert (taken_again[fold_of != 2] != taken[fold_of != 2]).any()
 
 
 def test_what_cannot_be_fitted():

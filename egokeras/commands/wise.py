@@ -5,13 +5,20 @@ import json
 import pathlib
 
 EXAMPLE = """egokeras wise runs/pkd_wise --lost 0.5
-         egokeras wise runs/pkd_wise --cost 50 --milliseconds        (half of the cost of everything; also measured)"""
+         egokeras wise runs/pkd_wise --fit-on held-out --cost 50 --milliseconds   (half of the cost of everything; also measured)"""
 TENSORFLOW = True
 
 
 def add_arguments(parser):
     parser.add_argument("run_dir", metavar="RUN", help="a run whose networks have exits, of the recipe pkd_wise or with model=WithExits")
     parser.add_argument("--order", metavar="A,B,C", help="of the networks (default: residual,motion_vector,iframe, then others)")
+    parser.add_argument(
+        "--fit-on",
+        choices=("train", "held-out"),
+        default="train",
+        help="clips that the weights are fitted on (default: train, as published; held-out, in folds, for networks that have their "
+        "training clips by heart)",
+    )
     parser.add_argument("--l1", type=float, metavar="A", help="penalty on the weights of every exit (default: 0 up to the fifth, then 0.1)")
     parser.add_argument("--nonnegative", action="store_true", help="allow no weight below 0")
     wish = parser.add_mutually_exclusive_group()
@@ -29,7 +36,8 @@ def run(args):
 
     order = args.order and tuple(name.strip() for name in args.order.split(","))
     wish = Wish(lost=args.lost, accuracy=args.accuracy, cost=args.cost)
-    found = fit(args.run_dir, order=order, l1=args.l1, nonnegative=args.nonnegative, wish=wish, milliseconds=args.milliseconds)
+    settings = {"order": order, "fit_on": args.fit_on, "l1": args.l1, "nonnegative": args.nonnegative}
+    found = fit(args.run_dir, **settings, wish=wish, milliseconds=args.milliseconds)
     print(json.dumps(found, indent=1) if args.json else "\n".join(lines(found)))
     if importlib.util.find_spec("matplotlib") is not None:
         written = draw(found, pathlib.Path(args.run_dir))
@@ -40,6 +48,7 @@ def run(args):
 def lines(found):
     """Accuracy of every exit, and what leaving early reaches."""
     from egokeras.errors import plain
+    from egokeras.exit_ensemble import TRAIN
 
     timed = found["milliseconds"]
     took = f", in milliseconds the median of {timed['clips']} clips" if timed else ""
@@ -52,6 +61,8 @@ def lines(found):
             cells += "".join(f"{head['accuracy'][name][number]:10.2f}" for name in names)
             yield f"  {plain(exit_name):<20}{cost / 1e6:10.1f}{cells}"
         yield from _leaving(found, space)
+        if found["fitted_on"] == TRAIN and head["accuracy"]["WISE"][-1] < head["accuracy"]["equal"][-1]:
+            yield "  equal weights answer better: these networks are too sure of their training clips; try --fit-on held-out"
 
 
 def _leaving(found, space):

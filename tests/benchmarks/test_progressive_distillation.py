@@ -21,8 +21,11 @@ def test_tables_against_hand_computed_values(module):
     lines = list(module.exit_table(["residual 1", "residual 4"], judged))
     assert "| residual 1 | 11.0 (-1.7 to 23.7) | 14.0 (-24.1 to 52.1) | +3.0 (-22.4 to +28.4) |" in lines
     assert lines[-1].startswith("| **mean of the internal classifiers** | 11.0 (-1.7 to 23.7) |")  # exit 4 is the network's own
-    lines = list(module.wise_table(judged, [1.0, 4.0]))
-    assert lines[2].split(" | ")[2:] == [
+    lines = list(module.wise_table({("CE", "held-out"): judged["CE"]}, [1.0, 4.0]))
+    assert lines[2].split(" | ") == [
+        "| CE",
+        "held-out",
+        "last exit",
         "20.0 (20.0 to 20.0)",
         "50.0 (50.0 to 50.0)",
         "60.0 (60.0 to 60.0)",
@@ -40,7 +43,7 @@ def test_it_trains_and_goes_on(module, tmp_path, monkeypatch, capsys):
     module.main()
     said = (tmp_path / "table.md").read_text()
     assert said in capsys.readouterr().out
-    assert "| residual 1 |" in said and "## noun: " in said and "| PKD | last exit |" in said and said.endswith(" of it.\n")
+    assert "| residual 1 |" in said and "## noun: " in said and "| PKD | held-out | last exit |" in said and said.endswith(" of it.\n")
     assert (tmp_path / "curve_noun.png").read_bytes().startswith(b"\x89PNG")
     monkeypatch.setattr(module, "train_exits", None)  # nothing is trained again
     monkeypatch.setattr(module, "opened", None)  # or timed
