@@ -14,15 +14,19 @@ from egokeras.compress.cost import cost
 from egokeras.data.joined import open_sets
 from egokeras.errors import InputError
 from egokeras.files import sha256
-from egokeras.models import ConsensusHead, ResNet2D
+from egokeras.models import ConsensusHead, ResNet2D, WithExits
 
 FOLDER = pathlib.Path(__file__).parent.parent / "pipelines"
 
 
 def shrunk(stages, shards, tmp_path):
-    small = [f"data.shards={shards.path}", "model.frames=None", "model.size=None", "epochs=1", "batch_size=4", "folds=0", "data.classes={}"]
+    model = "model.model" if isinstance(stages[0].model, WithExits) else "model"
+    small = [f"data.shards={shards.path}", f"{model}.frames=None", f"{model}.size=None"]
+    small += ["epochs=1", "batch_size=4", "folds=0", "data.classes={}"]
     if stages[-1].data.crop:
         small += ["model.width=2", "data.crop.frames=4", "data.crop.size=32", "monitor=val_verb_top1"]
+    elif model == "model.model":
+        small += ["model.model.backbone.width=2"]
     elif hasattr(stages[0].model.backbone, "alpha"):
         small += ["model.backbone.weights=None", "model.backbone.alpha=0.35"]
     for change in small:
@@ -192,7 +196,8 @@ def test_two_stream_recipe_has_epics_settings():
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipe_is_described_without_data(path, capsys):
     changes = ["model.units=4"] if anticipates(path) else ["model.width=4"] if path.stem in OWN else ["model.size=128"]
-    changes = {"two_stream": ["model.backbone.width=4"], "prune_channels": ["whole.model.size=32"]}.get(path.stem, changes)
+    own = {"two_stream": "model.backbone.width=4", "prune_channels": "whole.model.size=32", "early_exit_demo": "model.model.size=64"}
+    changes = [own[path.stem]] if path.stem in own else changes
     assert cli.main(["describe", str(path), *changes, "--json"]) == 0
     for facts in json.loads(capsys.readouterr().out):
         sizes = [size for name, (*_, size) in facts["outputs"].items() if name != "features"]

@@ -13,6 +13,7 @@ from keras import layers
 from egokeras.errors import InputError
 from egokeras.layers import FoldTime, UnfoldTime
 from egokeras.models.resnet2d import batch_norm, he
+from egokeras.models.temporal_heads import AverageHead, ConvNet1DHead, LSTMHead
 
 GRID = 4  # cells per side that an internal classifier sees
 
@@ -29,12 +30,15 @@ class Tap:
         name: what to call the place in an error.
         channels: of the convolution; None is as many as the tensor has.
         kernel: of the convolution, whose input is padded by 1.
+        head: one of `temporal_heads`, which answers from the frames' cells or vectors in their order, where the linear layer and the mean
+            over frames would not know it; None is the published classifier.
     """
 
     tensor: keras.KerasTensor
     name: str
     channels: int | None = None
     kernel: int = 3
+    head: LSTMHead | ConvNet1DHead | AverageHead | None = None
 
 
 def attach(model, taps, classes):
@@ -53,9 +57,22 @@ def attach(model, taps, classes):
         seen, frames = _seen(tap, f"exit_{number}"), _frames(model, tap.tensor)
         if len(seen.shape) == 3 and frames is not None:
             raise InputError(f"model: {tap.name} gives {tap.tensor.shape[1:]} for every frame; exits sit on maps and on vectors.")
+        if tap.head is not None:
+            outputs |= _headed(tap, seen, frames, classes, f"exit_{number}")
+            continue
         for space, count in classes.items():
             outputs[f"{space}_exit_{number}"] = answer(seen, count, f"{space}_exit_{number}", frames)
     return keras.Model(model.input, outputs)
+
+
+def _headed(tap, seen, frames, classes, name):
+    """The answers of an exit with a head, by the names of their outputs."""
+    over_time = seen if frames is None else UnfoldTime(frames, name=f"{name}_unfold")(seen)
+    if len(over_time.shape) != 3:
+        raise InputError(f"model.head: {tap.name} has no frames that a head could see in their order; leave model.head unset.")
+    head = tap.head.build(feature_shape=over_time.shape[1:], classes=classes)
+    found = keras.Model(head.input, {space: head.output[space] for space in classes}, name=f"{name}_head")({"features": over_time})
+    return {f"{space}_{name}": logits for space, logits in found.items()}
 
 
 def answer(seen, count, name, frames=None):

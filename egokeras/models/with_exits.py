@@ -11,6 +11,7 @@ from egokeras.models.early_exit import EarlyExitResNet
 from egokeras.models.frame_model import FrameModel
 from egokeras.models.internal_classifiers import Tap, attach
 from egokeras.models.resnet3d import ResNet3D
+from egokeras.models.temporal_heads import AverageHead, ConvNet1DHead, LSTMHead
 from egokeras.models.two_stream import TwoStream
 
 
@@ -26,6 +27,8 @@ class WithExits:
         at: names of the layers; `egokeras describe RECIPE --layers` lists them. Exits are numbered in the order of computation.
         channels: of the classifiers' convolutions; None is as many as the layer has.
         kernel: of the classifiers' convolutions.
+        head: of the classifiers, over the frames in their order (see `Tap`); None is the published mean over frames, which cannot tell to
+            open from to close.
         frozen: whether only the internal classifiers learn, and the rest infers: its BatchNorm neither uses nor moves statistics of
             batches, and its Dropout lets everything pass.
     """
@@ -34,6 +37,7 @@ class WithExits:
     at: tuple[str, ...] = ()
     channels: int | None = None
     kernel: int = 3
+    head: LSTMHead | ConvNet1DHead | AverageHead | None = None
     frozen: bool = False
 
     def __post_init__(self):
@@ -66,7 +70,7 @@ class WithExits:
                 found = f"model.at: {name!r} is no layer on which an exit can sit" if name else "model.at is empty"
                 raise InputError(f"{found}; `egokeras describe RECIPE --layers` lists all, some are {', '.join(nearest)}.")
         chosen = [name for name in known if name in self.at]
-        return [Tap(tensor=known[name], name=name, channels=self.channels, kernel=self.kernel) for name in chosen]
+        return [Tap(tensor=known[name], name=name, channels=self.channels, kernel=self.kernel, head=self.head) for name in chosen]
 
 
 def unnested(model):

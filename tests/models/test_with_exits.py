@@ -13,7 +13,7 @@ from egokeras import cli, recipe, students
 from egokeras.compress.twin import inference_twin
 from egokeras.distill import SupervisedExits
 from egokeras.errors import InputError
-from egokeras.models import Backbone, ConvLSTMHead, FrameModel, LSTMHead, ResNet3D, SmallBackbone, TwoStream
+from egokeras.models import Backbone, ConvLSTMHead, ConvNet1DHead, FrameModel, LSTMHead, ResNet3D, SmallBackbone, TwoStream
 from egokeras.models.early_exit import EarlyExitResNet, InternalClassifier
 from egokeras.models.with_exits import WithExits, places, unnested
 
@@ -37,14 +37,14 @@ def shuffled(model):
     model.set_weights(
         [random.uniform(0.3, 1, weight.shape) * (random.integers(0, 2, weight.shape) * 2 - 1) for weight in model.get_weights()]
     )
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.moving_variance.assign(np.abs(layer.moving_variance))
+    for weight in model.weights:
+        if weight.path.endswith("moving_variance"):
+            weight.assign(np.abs(weight))
     return model
 
 
-def slow_exit(model, maps, number, space):
-    """Padding, convolution, BatchNorm, overlapping cells and linear in loops; maps are (frames, time, height, width, channels)."""
+def slow_cells(model, maps, number):
+    """Padding, convolution, BatchNorm and overlapping cells in loops; maps are (frames, time, height, width, channels)."""
     kernel = np.array(model.get_layer(f"exit_{number}_conv").kernel)
     kernel = kernel if kernel.ndim == 5 else kernel[None]
     time = 1 if len(kernel) > 1 else 0
@@ -57,8 +57,15 @@ def slow_exit(model, maps, number, space):
     x = ((x - mean) / np.sqrt(variance + 1e-5) * gamma + beta).mean(axis=1)
     rows, columns = ([(side * cell // 4, -(-side * (cell + 1) // 4)) for cell in range(4)] for side in (height, width))
     cells = [x[:, top:bottom, left:right].mean(axis=(1, 2)) for top, bottom in rows for left, right in columns]
-    linear = model.get_layer(f"{space}_exit_{number}" if kernel.ndim == 5 and time else f"{space}_exit_{number}_linear")
-    return np.concatenate(cells, axis=1) @ np.array(linear.kernel) + np.array(linear.bias)
+    return np.concatenate(cells, axis=1)
+
+
+def slow_exit(model, maps, number, space):
+    """`slow_cells` and linear."""
+    kernel = model.get_layer(f"exit_{number}_conv").kernel
+    over_time = len(kernel.shape) == 5 and kernel.shape[0] > 1
+    linear = model.get_layer(f"{space}_exit_{number}" if over_time else f"{space}_exit_{number}_linear")
+    return slow_cells(model, maps, number) @ np.array(linear.kernel) + np.array(linear.bias)
 
 
 def test_maps_of_frames_give_the_mean_over_the_frames():
@@ -69,6 +76,23 @@ def test_maps_of_frames_give_the_mean_over_the_frames():
         maps = np.asarray(keras.Model(model.input, model.get_layer(f"conv_{number}_relu").output)({"rgb": clips()}))
         expected = slow_exit(model, maps[:, None], number, "noun").reshape(2, 4, 2).mean(axis=1)
         np.testing.assert_allclose(found[f"noun_exit_{number}"], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_head_sees_the_frames_in_their_order():
+    spec = WithExits(model=FRAMES, at=("conv_1_relu", "unfold_time"), channels=3, head=ConvNet1DHead(filters=2, last_filters=3, blocks=0))
+    model = shuffled(built(spec))
+    ends = keras.Model(model.input, [model.get_layer(name).output for name in spec.at])
+    found, turned = (model({"rgb": pixels}, training=False) for pixels in (clips(), clips()[:, ::-1]))
+    maps, vectors = (np.asarray(values) for values in ends({"rgb": clips()}))
+    for number, seen in enumerate((slow_cells(model, maps[:, None], 1).reshape(2, 4, -1), vectors), 1):
+        expected = model.get_layer(f"exit_{number}_head")({"features": seen}, training=False)
+        for space in CLASSES:
+            name = f"{space}_exit_{number}"
+            np.testing.assert_allclose(found[name], expected[space], rtol=1e-4, atol=1e-3)
+            assert np.abs(found[name] - turned[name]).max() > 0.01
+    plain = shuffled(built(dataclasses.replace(spec, head=None)))
+    mean, turned = (plain({"rgb": pixels}, training=False)["verb_exit_1"] for pixels in (clips(), clips()[:, ::-1]))
+    np.testing.assert_allclose(mean, turned, rtol=1e-4)
 
 
 def test_maps_over_time_give_the_mean_over_time():
@@ -91,16 +115,17 @@ def test_vectors_are_read_by_one_dense():
 
 
 @pytest.mark.parametrize(
-    ("spec", "at"),
+    ("spec", "at", "head"),
     [
-        (FRAMES, "conv_1_relu"),
-        (FrameModel(backbone=SMALL, head=ConvLSTMHead(kernel=2, strides=1)), "convlstm_bn"),
-        (ResNet3D(width=2, variant="preact_tf"), "stage1_block1_add"),
+        (FRAMES, "conv_1_relu", None),
+        (FRAMES, "conv_1_relu", LSTMHead(units=2)),
+        (FrameModel(backbone=SMALL, head=ConvLSTMHead(kernel=2, strides=1)), "convlstm_bn", None),
+        (ResNet3D(width=2, variant="preact_tf"), "stage1_block1_add", None),
     ],
-    ids=["frames", "convlstm", "3d"],
+    ids=["frames", "frames in order", "convlstm", "3d"],
 )
-def test_the_models_own_answers_stay(spec, at, tmp_path):
-    plain, frozen = built(spec), built(WithExits(model=spec, at=(at,), frozen=True))
+def test_the_models_own_answers_stay(spec, at, head, tmp_path):
+    plain, frozen = built(spec), built(WithExits(model=spec, at=(at,), head=head, frozen=True))
     inputs = {"rgb": clips()}
     own, found = plain(inputs, training=False), frozen(inputs, training=True)  # no Dropout, no statistics of the batch
     for name in own:
@@ -189,6 +214,8 @@ def test_what_does_not_fit():
     with pytest.raises(InputError, match=r"model.model has exits already"):
         spec = WithExits(model=EarlyExitResNet(width=2), at=("conv1",))
         spec.build(classes=CLASSES, shapes={"iframe": (1, 64, 64, 3)})
+    with pytest.raises(InputError, match="model.head: lstm has no frames that a head could see in their order; leave model.head unset"):
+        built(WithExits(model=FRAMES, at=("lstm",), head=LSTMHead()))
     with pytest.raises(InputError, match="model.kernel is 0"):
         WithExits(kernel=0)
 
