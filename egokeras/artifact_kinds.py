@@ -6,9 +6,10 @@ import typing
 
 import numpy as np
 
-from egokeras import early_exits, wise
+from egokeras import early_exits, soft_targets, wise
 from egokeras.compress.conversion import Conversion
 from egokeras.compress.quantize import write_calibration
+from egokeras.compress.twin import inference_twin
 from egokeras.device.anticipation import Anticipator
 from egokeras.device.early_exit import StagedArtifact
 from egokeras.device.frame_stream import FrameStream
@@ -60,22 +61,38 @@ class Clips:
         Raises:
             InputError: the model has no such parts, or int8 has no training clips.
         """
-        if self.export.quantization != MIXED:
+        if self.export.quantization != MIXED and self.export.qat is None:
             return [self._conversion(work, "model", self.run.model, self.run.classes, self.export.quantization)]
         return self._halves(work, *streaming.halves(self.run.model))
 
     def _halves(self, work, features, head, state=()):
         quantizations = ("int8", "float32") if self.export.quantization == MIXED else (self.export.quantization,) * 2
         outputs = ["features"], [*self.run.classes, *state]
-        parts = zip(HALVES, (features, head), outputs, quantizations, strict=True)
-        return [self._conversion(work, *part) for part in parts]
+        parts = list(zip(HALVES, (features, head), outputs, quantizations, strict=True))
+        if self.export.qat is None:
+            return [self._conversion(work, *part) for part in parts]
+        clips, name = self.run.inputs[INPUT], self.export.name
+        training = soft_targets.training(self.run, self.export, work, time=None if self.export.kind == STREAM else clips.shape[1])
+        calibration = None
+        if self.export.quantization == "int8":
+            (inside := work / f"{name}.inside").mkdir()
+            twins = [inference_twin(features), inference_twin(head, list(self.run.classes))]
+            calibration = early_exits.write_calibrations(twins, self._calibration(work), inside)[1]
+        return [self._conversion(work, *parts[0], training=training), self._conversion(work, *parts[1], calibration=calibration)]
 
-    def _conversion(self, work, name, model, outputs, quantization):
+    def _conversion(self, work, name, model, outputs, quantization, calibration=None, training=None):
         saved = work / f"{self.export.name}.{name}.keras"
         model.save(saved)
-        calibration = self._calibration(work) if quantization == "int8" else None
-        file = str(work / self.export.name / f"{name}.{self.export.format}")
-        return Conversion(model=str(saved), outputs=tuple(outputs), kind=quantization, file=file, calibration=calibration)
+        if quantization == "int8" and not (calibration or training):
+            calibration = self._calibration(work)
+        return Conversion(
+            model=str(saved),
+            outputs=tuple(outputs),
+            kind=quantization,
+            file=str(work / self.export.name / f"{name}.{self.export.format}"),
+            calibration=calibration,
+            training=training,
+        )
 
     def _calibration(self, work, apart=False):
         """Input to the file of its examples."""

@@ -5,7 +5,6 @@ An artifact is judged on the run's validation clips and on the windows of its he
 """
 
 import dataclasses
-import importlib.util
 import os
 import pathlib
 import shutil
@@ -14,14 +13,16 @@ import tempfile
 import numpy as np
 
 import egokeras
-from egokeras.artifact_kinds import FORMATS, KINDS, QUANTIZATIONS, Clips, made_of
+from egokeras.artifact_kinds import FORMATS, KINDS, MIXED, QUANTIZATIONS, Clips, made_of
 from egokeras.compress import sparsity
 from egokeras.compress.conversion import SIGNATURE, convert
+from egokeras.compress.extras import need
+from egokeras.compress.qat import QAT
 from egokeras.device import trtexec
 from egokeras.device.artifact import Artifact
-from egokeras.device.manifest import CARRIED, CLIP, FORMAT, MANIFEST, WINDOW
+from egokeras.device.manifest import CARRIED, CLIP, FORMAT, MANIFEST, STREAM, WINDOW
 from egokeras.errors import InputError
-from egokeras.files import run_file, sha256, write_json
+from egokeras.files import read_json, run_file, sha256, write_json
 from egokeras.gate import FAIL, PASS, TOO_FEW, explain
 from egokeras.gated_run import open_run
 from egokeras.recipe import find, shipped
@@ -42,6 +43,8 @@ class Export:
         quantization: `float32`, `float16`, `dynamic_range` (int8 weights), `mixed` (features in int8, the head over time in float32) or
             `int8` (weights and activations; clips alone). In ONNX int8 is in Q/DQ nodes, and float16 is TensorRT's own.
         calibration_clips: training clips that show int8 the range of every tensor.
+        qat: trains the features to answer in int8 before, for `mixed` and `int8` of clips and streams; in `int8` the head is then a file
+            of its own, quantized after training. None does not train.
         memory: of a stream: `window`, the features of the last frames, so that every answer is that of their clip; or `carried`, the state
             of the head's recurrent layer, which is cheaper and goes on beyond the length of a clip.
         reset_frames: of a stream: frames after which the memory begins anew; 0 is never.
@@ -58,6 +61,7 @@ class Export:
     format: str = "tflite"
     quantization: str = "float32"
     calibration_clips: int = 100
+    qat: QAT | None = None
     memory: str = WINDOW
     reset_frames: int = 0
     lost_by_leaving: float = 0.5
@@ -82,6 +86,11 @@ class Export:
         if self.quantization not in made:
             found = f"kind {self.kind!r} with quantization {self.quantization!r}"
             raise InputError(f"export {self.name!r}: {found} is not made in {self.format}; give one of {', '.join(made)}.")
+        if self.qat and (self.quantization not in ("int8", MIXED) or self.kind not in (CLIP, STREAM) or self.format != "tflite"):
+            found = f"qat with kind {self.kind!r}, format {self.format!r} and quantization {self.quantization!r}"
+            raise InputError(
+                f"export {self.name!r}: {found} is not made; it trains int8 or mixed features of a clip or a stream in tflite."
+            )
         if self.calibration_clips < 1:
             raise InputError(f"export {self.name!r}: calibration_clips is {self.calibration_clips}; int8 needs at least 1.")
         if not 0 <= self.trtexec_clips <= 100:
@@ -173,9 +182,8 @@ def _check_kinds(exports, run):
             raise InputError(
                 f"{run.path} becomes {' or '.join(kinds)}, export {export.name!r} makes {export.kind!r}; give one of {fitting}."
             )
-        missing = [name for name in ONNX if importlib.util.find_spec(name) is None] if export.format == "onnx" else []
-        if missing:
-            raise InputError(f"export {export.name!r} needs {' and '.join(missing)}; run `pip install 'egokeras[onnx]'`.")
+        if export.format == "onnx":
+            need(f"export {export.name!r}", "onnx", *ONNX)
         frames = next(iter(run.inputs.values())).shape[1]
         if 0 < export.reset_frames < frames:
             raise InputError(
@@ -228,7 +236,7 @@ class _Made:
 def _artifact(kind, parts):
     run, files = kind.run, [pathlib.Path(part.file) for part in parts]
     described = [
-        {"file": file.name, "signature": SIGNATURE, "quantization": part.kind, **sparsity.summary(file.read_bytes())}
+        {"file": file.name, "signature": SIGNATURE, "quantization": part.kind, **sparsity.summary(file.read_bytes()), **_trained(part)}
         for file, part in zip(files, parts, strict=True)
     ]
     manifest = {
@@ -246,6 +254,11 @@ def _artifact(kind, parts):
 
 def _entries(files):
     return {file.name: {"sha256": sha256(file), "bytes": file.stat().st_size} for file in files}
+
+
+def _trained(part):
+    """How a file's weights were trained for int8."""
+    return {"qat": read_json(part.training.report)} if part.training else {}
 
 
 def _ship(run, export, made, accept_untested):
@@ -276,10 +289,11 @@ def _for_trtexec(run, export, artifact):
 
 def _nearest(run, export, work):
     """The smallest kind of file above the one that failed that would pass the same gate, measured."""
-    same = [other for other in map(load, names()) if (other.kind, other.format) == (export.kind, export.format)]
+    known = [other for other in map(load, names()) if not other.qat]
+    same = [other for other in known if (other.kind, other.format) == (export.kind, export.format)]
     shipped_as = {other.quantization: other.name for other in same}
     kinds = [kind for kind in QUANTIZATIONS[QUANTIZATIONS.index(export.quantization) + 1 :] if kind in shipped_as]
-    milder = [dataclasses.replace(export, name=shipped_as[kind], quantization=kind) for kind in kinds]
+    milder = [dataclasses.replace(export, name=shipped_as[kind], quantization=kind, qat=None) for kind in kinds]
     with tempfile.TemporaryDirectory(dir=work) as folder:
         for other, made in zip(milder, _convert(run, milder, pathlib.Path(folder)), strict=True):
             if not isinstance(made, InputError) and made.judge()[0]["answer"] == PASS:

@@ -8,14 +8,13 @@ import zlib
 import numpy as np
 import pytest
 
+from egokeras.compress.qat import NEEDED, QAT
 from egokeras.data.shards import ShardWriter, table_dtype
 from egokeras.device.artifact import Artifact
 from egokeras.device.frame_stream import FrameStream
 from egokeras.errors import InputError
 from egokeras.export import Export, load, names, ship_all
-from egokeras.files import write_json
-
-WITH_ONNX = importlib.util.find_spec("tf2onnx") is not None
+from egokeras.files import read_json, write_json
 
 
 @pytest.fixture(scope="module")
@@ -51,22 +50,65 @@ def test_every_export_is_found_and_is_data_alone(root):
     assert load("int8").max_lost_points == 1.0 and load("int8").min_agreement == 98.0
 
 
+def possible(export):
+    """Whether its libraries are installed; `make` installs them all."""
+    needed = [*["tf2onnx"] * (export.format == "onnx"), *NEEDED * (export.qat is not None)]
+    return all(map(importlib.util.find_spec, needed))
+
+
+def small(export):
+    """The same on few clips, refused by nothing."""
+    qat = export.qat and dataclasses.replace(export.qat, clips=4, epochs=1)
+    return dataclasses.replace(export, calibration_clips=3, qat=qat, max_lost_points=100.0, min_agreement=0.0)
+
+
 def test_every_export_makes_a_file_that_runs(root, run_dir):
     exports = [export for file in sorted(root.glob("exports/**/*.py")) if (export := load(file)).kind in ("clip", "stream")]
-    exports = [export for export in exports if export.format == "tflite" or WITH_ONNX]
-    shrunk = [dataclasses.replace(export, calibration_clips=3, max_lost_points=100.0, min_agreement=0.0) for export in exports]
+    shrunk = [small(export) for export in exports if possible(export)]
     shipments, found = ship_all(shrunk, run_dir), {}
     clip = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
     for shipment in shipments:
-        assert shipment.gate["answer"] == "pass", shipment.reason
+        assert shipment.gate and shipment.gate["answer"] == "pass", shipment.reason
         artifact = Artifact.open(shipment.path)
         answers = FrameStream(artifact).clip if artifact.kind == "stream" else artifact.predict
         found[shipment.export.name] = answers(clip)["action"]
         assert (shipment.path / "trtexec.txt").exists() == (shipment.export.format == "onnx")
-    assert len(found) == len(exports) and all(np.isfinite(logits).all() for logits in found.values())
+    assert len(found) == len(shrunk) and all(np.isfinite(logits).all() for logits in found.values())
     np.testing.assert_allclose(found["stream_float32"], found["float32"], atol=1e-5)
     np.testing.assert_allclose(found.get("onnx", found["float32"]), found["float32"], atol=1e-5)
     np.testing.assert_allclose(found["stream"], found["mixed"], atol=1e-5)
+    if "int8_qat" not in found:
+        return
+    parts = read_json(run_dir / "exports" / "int8_qat" / "artifact.json")["parts"]
+    assert [part["quantization"] for part in parts] == ["int8", "int8"] and parts[0]["qat"]["epochs"] == 1 and "qat" not in parts[1]
+    assert sorted(path.name for path in (run_dir / "exports" / "int8_qat").iterdir()) == ["artifact.json", "features.tflite", "head.tflite"]
+
+
+@pytest.mark.slow
+def test_a_stream_is_trained_too_and_answers_as_the_clip(run_dir):
+    qat = QAT(clips=4, epochs=1)
+    clip, stream = (
+        small(Export(name=f"{kind}_qat", kind=kind, quantization="mixed", qat=qat)) for kind in ("clip", "stream")
+    )  # two trainings of the same clips in the same order
+    paths = [shipment.path for shipment in ship_all([clip, stream], run_dir)]
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
+    frames = FrameStream(Artifact.open(paths[1])).clip(pixels)
+    np.testing.assert_allclose(frames["action"], Artifact.open(paths[0]).predict(pixels)["action"], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"quantization": "float16"}, {"kind": "early_exit", "quantization": "int8"}, {"format": "onnx", "quantization": "int8"}]
+)
+def test_training_of_what_is_not_int8_is_refused(fields):
+    with pytest.raises(InputError, match=r"qat with kind .* is not made; it trains int8 or mixed features of a clip or a stream in tflite"):
+        Export(name="x", qat=QAT(), **fields)
+
+
+def test_without_the_libraries_nothing_is_made_and_the_way_out_is_said(run_dir, monkeypatch):
+    monkeypatch.setattr("egokeras.soft_targets.NEEDED", ("no_such_library",))
+    (shipment,) = ship_all([small(Export(name="x", quantization="mixed", qat=QAT()))], run_dir)
+    assert shipment.path is None and "pip install 'egokeras[compress]'" in shipment.reason
+    assert not (run_dir / "exports" / "x").exists()
 
 
 def test_what_onnx_needs_is_said(run_dir, monkeypatch):

@@ -7,21 +7,20 @@ what it leaves undone is tried again alone, and only what fails alone has failed
 import dataclasses
 import functools
 import hashlib
-import os
 import pathlib
-import signal
-import subprocess
 import sys
 import tempfile
+import typing
 from collections.abc import Mapping
 
 import egokeras
+from egokeras.compress import child
 from egokeras.errors import InputError
-from egokeras.files import atomic, read_json, write_json
+from egokeras.files import atomic, read_json
 
 SIGNATURE = "serving_default"
 SECONDS = 1800.0  # 100 clips of 20 frames at 224 px calibrate in about 5 minutes on two busy cores
-LOG_LINES = 5
+CONVERTER = {"called": "converter", "environment": {"CUDA_VISIBLE_DEVICES": "-1"}}
 
 
 class ConversionError(InputError):
@@ -38,6 +37,7 @@ class Conversion:
         kind: of the numbers in it: `float32`, `int8`, or for TFLite also `float16` or `dynamic_range`.
         file: where it is written, a `.tflite` or `.onnx` file.
         calibration: input to the `.npy` of what it shall be calibrated on, (examples, ...) without an axis for the batch; int8 needs it.
+        training: the `egokeras.compress.qat.Training` of int8 features that are trained before, in the place of a calibration.
     """
 
     model: str
@@ -45,6 +45,7 @@ class Conversion:
     kind: str
     file: str
     calibration: Mapping[str, str] | None = None
+    training: typing.Any = None
 
 
 def convert(conversions, seconds=SECONDS):
@@ -52,15 +53,17 @@ def convert(conversions, seconds=SECONDS):
 
     Args:
         conversions: `Conversion`s with different files.
-        seconds: time for each of them.
+        seconds: time for each of them; one that is trained has its own.
 
     Returns:
         For each conversion None (the file is there) or its `ConversionError`.
     """
-    reason = _child(conversions, seconds)
+    plain = [conversion for conversion in conversions if conversion.training is None]
+    together = _child(plain, seconds) if plain else ""
     results = []
     for conversion in conversions:
-        if not pathlib.Path(conversion.file).exists() and len(conversions) > 1:
+        reason = together if conversion.training is None else _trained(conversion)
+        if conversion.training is None and not pathlib.Path(conversion.file).exists() and len(plain) > 1:
             reason = _child([conversion], seconds)
         done = pathlib.Path(conversion.file).exists()
         results.append(None if done else ConversionError(f"{conversion.model} could not be converted to {conversion.kind}: {reason}"))
@@ -70,36 +73,14 @@ def convert(conversions, seconds=SECONDS):
 def _child(conversions, seconds):
     """Run one child over `conversions`; returns how it ended with the last lines of its log."""
     job = [dataclasses.asdict(item) for item in conversions]
-    return run_child("egokeras.compress.conversion", job, pathlib.Path(conversions[0].file), seconds * len(conversions))
+    return child.run("egokeras.compress.conversion", job, conversions[0].file, seconds * len(conversions), **CONVERTER)
 
 
-def run_child(module, job, beside, seconds):
-    """Run `python -m MODULE JOB.json` and wait.
-
-    Args:
-        module: dotted name.
-        job: what it reads, JSON values.
-        beside: a path beside which job and log lie meanwhile.
-        seconds: time that it has.
-
-    Returns:
-        How it ended, with the last lines of its log.
-    """
-    file, log = beside.with_suffix(".job.json"), beside.with_suffix(".log")
-    write_json(file, job)
-    path = [str(pathlib.Path(egokeras.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    try:
-        with open(log, "wb") as output:
-            command = [sys.executable, "-m", module, str(file)]
-            code = subprocess.run(command, env=environment, stdout=output, stderr=output, timeout=seconds, check=False).returncode
-        ended = f"the converter crashed ({signal.Signals(-code).name})" if code < 0 else f"the converter ended with exit code {code}"
-    except subprocess.TimeoutExpired:
-        ended = f"the converter was stopped after {seconds:.0f} s"
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    file.unlink()
-    log.unlink()
-    return "; ".join([ended, *lines[-LOG_LINES:]])
+def _trained(conversion):
+    """The same for one that is trained."""
+    training, job = conversion.training, [dataclasses.asdict(conversion)]
+    seconds, called = 3600 * training.qat.hours, "quantization-aware training"
+    return child.run("egokeras.compress.qat", job, conversion.file, seconds, called=called, steps=training.steps)
 
 
 def main(job):

@@ -9,7 +9,8 @@ import shutil
 import sys
 
 import egokeras
-from egokeras.compress.conversion import ConversionError, run_child
+from egokeras.compress import child
+from egokeras.compress.conversion import CONVERTER, ConversionError
 from egokeras.errors import InputError
 from egokeras.files import LAYERS, read_json, write_json
 
@@ -37,9 +38,8 @@ def write_layers(model, folder, kind="int8"):
     if folder.exists():
         raise InputError(f"{folder} exists; remove it, or give another folder.")
     folder.mkdir(parents=True)
-    reason = run_child(
-        "egokeras.compress.layer_files", {"model": str(model), "folder": str(folder), "kind": kind}, folder / LAYERS, SECONDS
-    )
+    job = {"model": str(model), "folder": str(folder), "kind": kind}
+    reason = child.run("egokeras.compress.layer_files", job, folder / LAYERS, SECONDS, **CONVERTER)
     if not (folder / LAYERS).exists():
         shutil.rmtree(folder)
         raise ConversionError(f"the layers of {model} could not be converted to {kind}: {reason}")

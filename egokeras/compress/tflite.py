@@ -34,13 +34,17 @@ def content(saved_model, conversion):
         converter.inference_input_type = tf.uint8 if all(pixels) else tf.float32
     made = converter.convert()
     if converter.inference_input_type == tf.uint8:
-        _check_input(made)
+        check_pixels(made)
     check_builtin(made)
     return made
 
 
-def _check_input(content):
-    """A uint8 pixel must be its own code, or every device would have to rescale its frames."""
+def check_pixels(content):
+    """Refuse an int8 file whose uint8 pixels are not their own codes: every device would have to rescale its frames.
+
+    Raises:
+        ConversionError: names the input.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     for name, pixels in Interpreter(model_content=content).get_signature_runner(SIGNATURE).get_input_details().items():

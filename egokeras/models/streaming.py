@@ -39,11 +39,8 @@ def features_step(model):
     Raises:
         InputError: the model has no backbone that computes frame by frame.
     """
-    backbone, _ = _nested(model)
-    unfolding = backbone.layers[-1]
-    if type(unfolding).__name__ != "UnfoldTime" or set(backbone.input) != {"rgb"}:
-        raise InputError("the model's backbone does not compute one frame of RGB after another; only such a model has a stream.")
-    config = backbone.get_config()
+    backbone = _per_frame(model)
+    unfolding, config = backbone.layers[-1], backbone.get_config()
     for layer in config["layers"]:
         if layer["class_name"] == "InputLayer":
             batch, _, *picture = layer["config"]["batch_shape"]
@@ -55,6 +52,22 @@ def features_step(model):
     frame = keras.Input(picture, dtype="uint8", name="rgb")
     clip = layers.Reshape((1, *picture), dtype="uint8", name="one_frame")(frame)
     return keras.Model({"rgb": frame}, {"features": single({"rgb": clip})})
+
+
+def frame_network(model):
+    """What one frame shows, of pictures: `features_step` without the axis of time.
+
+    Args:
+        model: as for `features_step`.
+
+    Returns:
+        Model from pictures `(batch, height, width, 3)` to features `(batch, channels)`, or maps.
+
+    Raises:
+        InputError: the model has no backbone that computes frame by frame.
+    """
+    backbone = _per_frame(model)
+    return keras.Model(backbone.get_layer("fold_time").output, backbone.layers[-1].input)
 
 
 def window_step(model):
@@ -106,6 +119,14 @@ def carried_step(model):
     step.set_weights(layer.get_weights())
     behind = keras.Model(layer.output, {space: head.output[space] for space in model.output if space != "features"})
     return keras.Model({"features": features, **state}, {**behind(output), "h": h, "c": c})
+
+
+def _per_frame(model):
+    """The nested model `backbone` that folds frames into the batch."""
+    backbone, _ = _nested(model)
+    if type(backbone.layers[-1]).__name__ != "UnfoldTime" or set(backbone.input) != {"rgb"}:
+        raise InputError("the model's backbone does not compute one frame of RGB after another; only such a model has a stream.")
+    return backbone
 
 
 def _nested(model):

@@ -9,6 +9,8 @@ from egokeras.compress.legacy_twin import check_equal, legacy_twin
 from egokeras.errors import InputError
 from egokeras.models import streaming
 
+pytest.importorskip("tf_keras", reason="extra `compress` is not installed")
+
 HEADS = [
     models.LSTMHead(units=6),
     models.ConvLSTMHead(kernel=1, strides=1),
