@@ -1,0 +1,166 @@
+"""Quantization-aware training beside quantization after training: what int8 costs a network that is hard to quantize, over seeds.
+
+Trains MobileNetV2 at alpha 0.35 from random weights, whose depthwise convolutions leave channels of very different size, and the small
+backbone of the demo as a control that int8 costs little. Each trained network becomes four artifacts, `int8` and `mixed`, both after
+training and aware of it, by the code of `egokeras export`. They are compared with the Keras model on clips of participants that none of
+them has seen, labelled clips and windows: agreement is the share with the same top-1 class, lost is top-1 in points.
+
+    python benchmarks/quantization_aware.py --out build/quantization_aware
+
+The same command goes on after an interruption; with more seeds it adds them.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import sys
+
+import clips
+from intervals import bounded
+from processes import in_processes
+
+NETWORKS = ("mobilenet", "small")
+QUANTIZATIONS = ("int8", "mixed")
+FIGURES = ("lost", "agreement")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How much of everything.
+
+    Attributes:
+        participants: of the rendered world, that are learned from.
+        held_out: that judge.
+        epochs: of the float training.
+        frames, size: of a clip.
+        trained: fields of `QAT`.
+    """
+
+    participants: int = 6
+    held_out: int = 4
+    epochs: int = 40
+    frames: int = 8
+    size: int = 64
+    trained: dict = dataclasses.field(default_factory=lambda: {"epochs": 10, "learning_rate": 1e-4})
+
+
+TINY = Sizes(participants=2, held_out=1, epochs=1, frames=5, size=32, trained={"epochs": 1, "clips": 4})
+
+
+def prepare_clips(out, annotations, videos, sizes):
+    """Shards of annotated videos: their folder."""
+    from egokeras.data.prepare import Preparation, prepare
+
+    return prepare(annotations, videos, out / "shards", Preparation(frames=sizes.frames, size=sizes.size))["path"]
+
+
+def recipe_of(network, shards, sizes, seed):
+    """How a network learns in float."""
+    from egokeras.models import Backbone, ConvNet1DHead, FrameModel, SmallBackbone
+    from egokeras.optim import Cosine, Optim
+    from egokeras.recipe import Data, Recipe
+
+    backbone = {"mobilenet": Backbone(alpha=0.35, weights=None, trainable_from=""), "small": SmallBackbone()}[network]
+    return Recipe(
+        name=network,
+        data=Data(shards=str(shards)),
+        model=FrameModel(backbone=backbone, head=ConvNet1DHead(filters=48, last_filters=96, dropout=0.3)),
+        optim=Optim(optimizer="adamw", learning_rate=2e-3, schedule=Cosine(), weight_decay=1e-4),
+        epochs=sizes.epochs,
+        seed=seed,
+    )
+
+
+def contestants(sizes):
+    """The exports; none is refused, however bad it is."""
+    from egokeras.compress.qat import QAT
+    from egokeras.export import Export
+
+    limits = {"max_lost_points": 100.0, "min_agreement": 0.0}
+    for quantization in QUANTIZATIONS:
+        yield Export(name=quantization, quantization=quantization, **limits)
+        yield Export(name=f"{quantization}_qat", quantization=quantization, qat=QAT(**sizes.trained), **limits)
+
+
+def measure_one(out, network, shards, sizes, seed):
+    """Train and export: export's name to head to figures."""
+    from egokeras import train
+    from egokeras.export import ship_all
+
+    folder = out / f"{network}-seed{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    train.fit(recipe_of(network, shards, sizes, seed), folder, quiet=True, resume=True)
+    shipments = ship_all(list(contestants(sizes)), folder, accept_untested=True)
+    failed = [shipment.reason for shipment in shipments if shipment.gate is None]
+    if failed:
+        raise RuntimeError(failed[0])
+    return {shipment.export.name: shipment.gate["heads"] for shipment in shipments}
+
+
+def measure(out, shards, sizes, seeds, networks, workers):
+    """Everything: the content of `result.json`."""
+    from egokeras.files import read_json, write_json
+
+    (done := out / "rows").mkdir(exist_ok=True)
+    wanted = {(network, seed): done / f"{network}-seed{seed}.json" for network in networks for seed in range(seeds)}
+    calls = [(out / "runs", network, shards, sizes, seed) for (network, seed), file in wanted.items() if not file.exists()]
+    for number, ((_, network, _, _, seed), found) in enumerate(in_processes(measure_one, calls, workers), 1):
+        write_json(wanted[network, seed], found)
+        print(f"{number}/{len(calls)} {network}, seed {seed}", file=sys.stderr, flush=True)
+    results = {network: [read_json(wanted[network, seed]) for seed in range(seeds)] for network in networks}
+    return {"seeds": seeds, "sizes": dataclasses.asdict(sizes), "networks": results}
+
+
+def text(result):
+    """A table for each network and head; the last column is quantization-aware training less the same after training, seed by seed."""
+    for network, runs in result["networks"].items():
+        for head in next(iter(runs[0].values())):
+            keras = [run["int8"][head]["keras_top1"] for run in runs]
+            known = "" if None in keras else f", Keras top-1 {bounded(keras)} %"
+            yield from ("", f"## {network}, {head}{known}; {result['seeds']} seeds", "")
+            yield "| | points lost | agreement % | agreement gained by training |"
+            yield "|---|---:|---:|---:|"
+            for name in runs[0]:
+                cells = [_cell(runs, name, head, figure) for figure in FIGURES]
+                yield f"| {name} | {' | '.join(cells)} | {_gain(runs, name, head)} |"
+
+
+def _cell(runs, name, head, figure):
+    values = [run[name][head][figure] for run in runs]
+    return "-" if None in values else bounded(values, ".2f")
+
+
+def _gain(runs, name, head):
+    after = name.removesuffix("_qat")
+    return "" if after == name else bounded([run[name][head]["agreement"] - run[after][head]["agreement"] for run in runs], "+.2f")
+
+
+def main():
+    """Measure, and write `result.json` and `table.md`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = pathlib.Path("build/quantization_aware")
+    parser.add_argument("--out", type=pathlib.Path, default=default, metavar="FOLDER", help="(%(default)s)")
+    parser.add_argument("--seeds", type=int, default=5, help="trainings of every network (%(default)s)")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS, help="(all)")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="trainings at once, a thread each; 0: here (%(default)s)")
+    clips.add_arguments(parser)
+    args = parser.parse_args()
+    if args.seeds < 1:
+        parser.error(f"--seeds is {args.seeds}; give at least 1.")
+
+    from egokeras import accelerator
+    from egokeras.files import write_json
+
+    accelerator.start(cpu=True)
+    sizes = TINY if args.tiny else Sizes()
+    args.out.mkdir(parents=True, exist_ok=True)
+    shards = prepare_clips(args.out, *clips.chosen(args, sizes), sizes)
+    result = measure(args.out, shards, sizes, args.seeds, args.networks, args.workers)
+    write_json(args.out / "result.json", result)
+    lines = list(text(result))
+    (args.out / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
