@@ -24,7 +24,7 @@ lint: $(VENV)/.installed
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("egokeras trains on Python 3.11 or newer, this is " + sys.version.split()[0] + "; make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[train,report,onnx,compress,dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[train,report,onnx,compress,weight_only,dev]"
 	touch $@
 
 clean:

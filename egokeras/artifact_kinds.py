@@ -9,6 +9,7 @@ import numpy as np
 from egokeras import early_exits, soft_targets, wise
 from egokeras.compress.conversion import Conversion
 from egokeras.compress.quantize import write_calibration
+from egokeras.compress.tflite import WEIGHT_ONLY
 from egokeras.compress.twin import inference_twin
 from egokeras.device.anticipation import Anticipator
 from egokeras.device.early_exit import StagedArtifact
@@ -23,7 +24,7 @@ from egokeras.staged import exits_of
 
 EARLY_EXIT = "early_exit"
 MIXED = "mixed"
-QUANTIZATIONS = ("int8", MIXED, "dynamic_range", "float16", "float32")  # from the smallest artifact to the most faithful
+QUANTIZATIONS = ("int8", MIXED, "dynamic_range", WEIGHT_ONLY, "float16", "float32")  # from the smallest artifact to the most faithful
 FORMATS = {"tflite": QUANTIZATIONS, "onnx": ("int8", MIXED, "float32")}
 HALVES = ("features", "head")
 

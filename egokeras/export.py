@@ -18,6 +18,7 @@ from egokeras.compress import sparsity
 from egokeras.compress.conversion import SIGNATURE, convert
 from egokeras.compress.extras import need
 from egokeras.compress.qat import QAT
+from egokeras.compress.tflite import WEIGHT_ONLY
 from egokeras.device import trtexec
 from egokeras.device.artifact import Artifact
 from egokeras.device.manifest import CARRIED, CLIP, FORMAT, MANIFEST, STREAM, WINDOW
@@ -40,8 +41,9 @@ class Export:
         kind: of the artifact: `clip`; `stream`, a frame at a time; `early_exit`, a clip that is computed no further than its exit;
             `anticipation_step` for a run that anticipates.
         format: of its files: `tflite`, or `onnx` for onnxruntime and TensorRT.
-        quantization: `float32`, `float16`, `dynamic_range` (int8 weights), `mixed` (features in int8, the head over time in float32) or
-            `int8` (weights and activations; clips alone). In ONNX int8 is in Q/DQ nodes, and float16 is TensorRT's own.
+        quantization: `float32`, `float16`, `weight_only` (int8 weights, computed in float32), `dynamic_range` (int8 weights, computed in
+            int8 where the kernel can), `mixed` (features in int8, the head over time in float32) or `int8` (weights and activations; clips
+            alone). In ONNX int8 is in Q/DQ nodes, and float16 is TensorRT's own.
         calibration_clips: training clips that show int8 the range of every tensor.
         qat: trains the features to answer in int8 before, for `mixed` and `int8` of clips and streams; in `int8` the head is then a file
             of its own, quantized after training. None does not train.
@@ -207,6 +209,8 @@ def _convert(run, exports, work):
 def _planned(kind, work):
     (work / kind.export.name).mkdir()
     try:
+        if kind.export.quantization == WEIGHT_ONLY:
+            need("weight_only", "weight_only", "ai_edge_quantizer")
         return kind.conversions(work)
     except InputError as error:
         return error

@@ -53,6 +53,7 @@ def test_every_export_is_found_and_is_data_alone(root):
 def possible(export):
     """Whether its libraries are installed; `make` installs them all."""
     needed = [*["tf2onnx"] * (export.format == "onnx"), *NEEDED * (export.qat is not None)]
+    needed += ["ai_edge_quantizer"] * (export.quantization == "weight_only")
     return all(map(importlib.util.find_spec, needed))
 
 
@@ -102,6 +103,13 @@ def test_a_stream_is_trained_too_and_answers_as_the_clip(run_dir):
 def test_training_of_what_is_not_int8_is_refused(fields):
     with pytest.raises(InputError, match=r"qat with kind .* is not made; it trains int8 or mixed features of a clip or a stream in tflite"):
         Export(name="x", qat=QAT(), **fields)
+
+
+def test_weight_only_without_its_library_is_refused(run_dir, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "ai_edge_quantizer" else found(name, *rest))
+    (shipment,) = ship_all([load("weight_only")], run_dir)
+    assert shipment.path is None and shipment.reason == "weight_only needs ai_edge_quantizer; run `pip install 'egokeras[weight_only]'`."
 
 
 def test_without_the_libraries_nothing_is_made_and_the_way_out_is_said(run_dir, monkeypatch):

@@ -34,7 +34,7 @@ class Conversion:
     Attributes:
         model: path of the saved Keras model.
         outputs: names of the outputs that the file shall have.
-        kind: of the numbers in it: `float32`, `int8`, or for TFLite also `float16` or `dynamic_range`.
+        kind: of the numbers in it: `float32`, `int8`, or for TFLite also `float16`, `weight_only` or `dynamic_range`.
         file: where it is written, a `.tflite` or `.onnx` file.
         calibration: input to the `.npy` of what it shall be calibrated on, (examples, ...) without an axis for the batch; int8 needs it.
         training: the `egokeras.compress.qat.Training` of int8 features that are trained before, in the place of a calibration.

@@ -4,7 +4,8 @@ import numpy as np
 
 from egokeras.compress.conversion import SIGNATURE, ConversionError
 
-KINDS = ("int8", "dynamic_range", "float16", "float32")  # from the smallest file to the most faithful
+WEIGHT_ONLY = "weight_only"
+KINDS = ("int8", "dynamic_range", WEIGHT_ONLY, "float16", "float32")  # from the smallest file to the most faithful
 
 
 def content(saved_model, conversion):
@@ -23,7 +24,7 @@ def content(saved_model, conversion):
 
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[SIGNATURE])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if conversion.kind != "float32":
+    if conversion.kind not in ("float32", WEIGHT_ONLY):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if conversion.kind == "float16":
         converter.target_spec.supported_types = [tf.float16]
@@ -33,10 +34,19 @@ def content(saved_model, conversion):
         pixels = [np.load(path, mmap_mode="r", allow_pickle=False).dtype == np.uint8 for path in conversion.calibration.values()]
         converter.inference_input_type = tf.uint8 if all(pixels) else tf.float32
     made = converter.convert()
+    if conversion.kind == WEIGHT_ONLY:
+        made = _weight_only(made)
     if converter.inference_input_type == tf.uint8:
         check_pixels(made)
     check_builtin(made)
     return made
+
+
+def _weight_only(content):
+    """A float32 file with its weights in int8, channel by channel; it computes in float32."""
+    from ai_edge_quantizer import quantizer, recipe
+
+    return bytes(quantizer.Quantizer(bytearray(content), recipe.weight_only_wi8_afp32()).quantize().quantized_model)
 
 
 def check_pixels(content):

@@ -1,5 +1,6 @@
 """Every kind of TFLite file answers as Keras does."""
 
+import importlib.util
 import pathlib
 
 import numpy as np
@@ -10,10 +11,11 @@ from egokeras.compress import prune
 from egokeras.compress.conversion import Conversion, ConversionError, convert
 from egokeras.compress.prune import Pruning
 from egokeras.compress.sparsity import weights
-from egokeras.compress.tflite import KINDS, check_builtin
+from egokeras.compress.tflite import KINDS, WEIGHT_ONLY, check_builtin
 
 CLIPS = np.random.default_rng(0).integers(0, 256, (12, 8, 24, 24, 3), np.uint8)
 HEADS = {"verb": 3, "noun": 4}
+MADE = [kind for kind in KINDS if kind != WEIGHT_ONLY or importlib.util.find_spec("ai_edge_quantizer")]
 PRUNINGS = {
     "LSTMHead": Pruning(),
     "ConvLSTMHead": Pruning(pattern="2:4"),
@@ -39,8 +41,8 @@ def converted(request, tmp_path_factory):
     model.save(folder / "model.keras")
     np.save(folder / "clips.npy", CLIPS)
     calibration = {"rgb": str(folder / "clips.npy")}
-    assert convert(jobs(folder, *KINDS, model=folder / "model.keras", outputs=tuple(HEADS), calibration=calibration)) == [None] * len(KINDS)
-    assert sorted(path.suffix for path in folder.iterdir()) == [".keras", ".npy"] + [".tflite"] * len(KINDS)
+    assert convert(jobs(folder, *MADE, model=folder / "model.keras", outputs=tuple(HEADS), calibration=calibration)) == [None] * len(MADE)
+    assert sorted(path.suffix for path in folder.iterdir()) == [".keras", ".npy"] + [".tflite"] * len(MADE)
     return folder, model.predict({"rgb": CLIPS}, verbose=0), request.param
 
 
@@ -52,7 +54,7 @@ def prune_at_once(model, pruning):
         kernel.assign(values * mask)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MADE)
 def test_the_zeros_of_a_pruned_network_are_in_every_file(converted, kind):
     """Exactly: BatchNorm scales zeros to zeros, and an int8 zero is 0. Gates of a ConvLSTM are tensors of their own in a file."""
     folder, _, head = converted
@@ -61,14 +63,17 @@ def test_the_zeros_of_a_pruned_network_are_in_every_file(converted, kind):
     found = [tensor for tensor in weights(content) if tensor.values.shape != (8, 3, 3, 3) or not PRUNINGS[head].pattern]
     sizes, zeros = sum(tensor.values.size for tensor in found), sum(tensor.zeros for tensor in found)
     wanted = sum(int((kernel.numpy() == 0).sum()) for kernel in kernels.values())
-    rounded = 0.003 * sizes if kind in ("int8", "dynamic_range") else 0  # what is next to nothing becomes zero, too
+    rounded = 0.003 * sizes if kind in ("int8", "dynamic_range", WEIGHT_ONLY) else 0  # what is next to nothing becomes zero, too
     assert sizes == sum(kernel.numpy().size for kernel in kernels.values()) and wanted <= zeros <= wanted + rounded
     for tensor in found if PRUNINGS[head].pattern else ():
         groups = (tensor.values != 0).reshape(*tensor.values.shape[:-1], -1, 4)  # inputs are the last axis, as those of TensorRT's KCRS
         assert groups.sum(-1).max() == 2
 
 
-@pytest.mark.parametrize(("kind", "tolerance"), [("float32", 1e-4), ("float16", 5e-3), ("dynamic_range", 0.05), ("int8", 0.1)])
+TOLERANCES = [("float32", 1e-4), ("float16", 5e-3), ("weight_only", 0.02), ("dynamic_range", 0.05), ("int8", 0.1)]
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [each for each in TOLERANCES if each[0] in MADE])
 def test_every_kind_answers_by_name(converted, kind, tolerance):
     from ai_edge_litert.interpreter import Interpreter
 
