@@ -59,7 +59,7 @@ def networks(folder):
     np.save(folder / "clips.npy", learned)
     np.save(folder / "verb.npy", head.predict({"features": found}, verbose=0)["verb"])
     training = Training(
-        qat=QAT(epochs=6, batch_size=8, learning_rate=1e-4, preserve_sparsity=True),
+        qat=QAT(epochs=4, batch_size=8, learning_rate=1e-4, preserve_sparsity=True),
         frames=str(folder / "frames.keras"),
         head=str(folder / "head.keras"),
         clips=str(folder / "clips.npy"),
@@ -106,8 +106,8 @@ def test_the_file_takes_uint8_and_computes_in_int8(trained):
 
 def test_what_stays_float_is_said_and_the_loss_falls(trained):
     *_, report = trained
-    assert report["float_layers"] == ["elu"] and report["epochs"] == 6 and report["preserve_sparsity"] is True
-    assert len(report["losses"]) == 6 and report["losses"][-1] < report["losses"][0]
+    assert report["float_layers"] == ["elu"] and report["epochs"] == 4 and report["preserve_sparsity"] is True
+    assert len(report["losses"]) == 4 and report["losses"][-1] < report["losses"][0]
 
 
 def test_zeros_stay_zeros(trained):
@@ -119,12 +119,12 @@ def test_zeros_stay_zeros(trained):
     assert (found.values[kernel != 0] != 0).mean() > 0.8
 
 
-def test_it_is_nearer_to_keras_than_quantization_after_training(trained):
+def test_it_is_nearer_to_keras_than_quantization_after_training(trained, convert_here):
     """Which is bad here: one flash among its examples sets the ranges of all."""
     folder, features, head, _ = trained
     file, calibration = str(folder / "after.tflite"), {"rgb": str(folder / "clips.npy")}
     plain = Conversion(model=str(folder / "features.keras"), outputs=("features",), kind="int8", file=file, calibration=calibration)
-    assert convert([plain]) == [None]
+    convert_here([plain])
     after, aware = error(folder, "after.tflite", features, head), error(folder, "trained.tflite", features, head)
     assert after > 0.1 and aware < after, (after, aware)
 
