@@ -34,7 +34,7 @@ METHODS = {
 }
 TIMED = "PKD"
 FIT_ON = ("train", "held-out")
-PARTS = {"logits": "", "labels": "_labels", "rows": "_rows"}  # of clips in `logits.npz`
+PARTS = {"logits": "", "labels": "_labels", "groups": "_groups"}  # of clips in `logits.npz`
 ORDER = ("residual", "motion_vector", "iframe")  # in which the exits are computed
 LOST = 0.5  # points of accuracy that leaving early may lose
 
@@ -98,7 +98,6 @@ def train_network(out, shards, sizes, seed, modality):
 
 def train_exits(out, shards, sizes, seed, method):
     """Train the exits of all networks, and write the logits of all labelled clips beside them."""
-    from egokeras.data.selection import groups
     from egokeras.files import atomic
 
     for modality, stage in stages_of(method, shards, sizes, seed)[1].items():
@@ -107,8 +106,7 @@ def train_exits(out, shards, sizes, seed, method):
     found = {"costs": ensemble.costs(), "exits": np.array(ensemble.names)}
     for part, rows in zip(("train", "judged"), ensemble.data.judged(ensemble.shards), strict=True):
         for space, known in ensemble.labelled(rows).items():
-            found |= {f"{part}_{space}": known.logits, f"{part}_{space}_labels": known.labels}
-            found |= {f"{part}_{space}_rows": known.rows, f"{part}_{space}_groups": groups(ensemble.shards, known.rows)}
+            found |= {f"{part}_{space}{end}": getattr(known, name) for name, end in PARTS.items()}
     with atomic(_logits(out, seed, method)) as file:
         np.savez(file, **found)
 
@@ -159,7 +157,7 @@ def judge(found, space, fit_on):
         exit_ensemble.Clips(**{name: found[f"{part}_{space}{end}"] for name, end in PARTS.items()}) for part in ("train", "judged")
     )
     weigh = exit_ensemble.constant(wise.fit_wise(train.logits, train.labels)) if fit_on == "train" else wise.fit_wise
-    return exit_ensemble.judge(weigh, judged, None, found["costs"], wise.Wish(lost=LOST), found[f"judged_{space}_groups"])
+    return exit_ensemble.judge(weigh, judged, None, found["costs"], wise.Wish(lost=LOST))
 
 
 def milliseconds(out, shards, sizes, seeds):

@@ -39,12 +39,12 @@ class Clips:
     Attributes:
         logits: (exits, clips, classes) float32.
         labels: (clips,) class ids.
-        rows: (clips,) of the data.
+        groups: (clips,) names of what no two folds share.
     """
 
     logits: np.ndarray
     labels: np.ndarray
-    rows: np.ndarray
+    groups: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,11 +110,13 @@ class Ensemble:
             found = [(model, model.predict_on_batch({name: inputs[name] for name in model.input})) for model in self.networks.values()]
             for space, collected in parts.items():
                 collected.append(np.stack([outputs[names[space]] for model, outputs in found for names in exits_of(model, self.spaces)]))
-        labels = {space: self.shards.labels(space, rows) for space in parts if len(rows)}
-        return {
-            space: Clips(logits=np.concatenate(parts[space], axis=1)[:, known >= 0], labels=known[known >= 0], rows=rows[known >= 0])
-            for space, known in labels.items()
-        }
+        found = {}
+        for space in parts if len(rows) else ():
+            labels = self.shards.labels(space, rows)
+            known = labels >= 0
+            logits = np.concatenate(parts[space], axis=1)[:, known]
+            found[space] = Clips(logits=logits, labels=labels[known], groups=groups(self.shards, rows[known]))
+        return found
 
 
 def networks_of(run_dir, order=None):
@@ -172,12 +174,11 @@ def fit(run_dir, *, order=None, fit_on=TRAIN, l1=None, nonnegative=False, wish=w
     weigh = functools.partial(wise.fit_wise, l1=None if l1 is None else [l1] * len(costs), nonnegative=nonnegative)
     heads = {}
     for space, clips in judged.items():
-        members = groups(ensemble.shards, clips.rows)
-        if fit_on == HELD_OUT and not (space in choosing and len(choosing[space].labels)) and len(np.unique(members)) < 2:
+        if fit_on == HELD_OUT and not (space in choosing and len(choosing[space].labels)) and len(np.unique(clips.groups)) < 2:
             raise InputError(f"{run_dir}: its clips of {data.held_out!r} are of one group, so none could judge weights fitted on them.")
         known = train.get(space)
         chosen = weigh if known is None else constant(weigh(known.logits, known.labels))
-        heads[space] = judge(chosen, clips, choosing.get(space), costs, wish, members)
+        heads[space] = judge(chosen, clips, choosing.get(space), costs, wish)
     about = {"order": list(ensemble.networks), "exits": ensemble.names, "costs": costs.tolist()}
     about |= {"clips": len(judged_rows), "judged_on": data.held_out, "fitted_on": fit_on}
     timed = measure(ensemble, heads, judged_rows) if milliseconds else None
@@ -191,17 +192,16 @@ def constant(weights):
     return lambda logits, labels: weights
 
 
-def judge(weigh, judged, choosing, costs, wish, groups):
+def judge(weigh, judged, choosing, costs, wish):
     """What a label space has in `wise.json`.
 
     Args:
         weigh: from logits and labels of the clips that choose the threshold to weights of WISE (exits, exits): `wise.fit_wise`, or
             `constant` weights.
-        judged: the `Clips` that judge.
+        judged: the `Clips` that judge; those of one group are judged by `constant` weights alone.
         choosing: other `Clips`, which choose the threshold; None or none where folds of those that judge take turns.
         costs: (exits,) of everything up to each exit.
         wish: a `wise.Wish`.
-        groups: (clips,) of the clips that judge: what no two folds share; one group for all is judged by `constant` weights alone.
 
     Returns:
         `weights`; `accuracy` of every exit, for each of ABLATIONS; `trade_off` of the WISE answers on the clips that judge (fields of
@@ -209,17 +209,16 @@ def judge(weigh, judged, choosing, costs, wish, groups):
         `accuracy`, `cost` and the share that `left` at each exit, None where all clips are of one group.
     """
     logits, labels = judged.logits, judged.labels
-    if choosing is not None and len(choosing.labels):
-        weights = weigh(choosing.logits, choosing.labels)
-        threshold = wish.threshold(wise.trade_off(wise.combined(weights, choosing.logits), choosing.labels, costs))
+    apart = choosing is not None and len(choosing.labels) > 0
+    fitted = choosing if apart else judged
+    weights, fold_of = weigh(fitted.logits, fitted.labels), grouped_folds(fitted.groups, fitted.labels, FOLDS)
+    answers = wise.cross_fitted(weigh, fitted.logits, fitted.labels, fold_of)
+    threshold, taken = wish.threshold(wise.trade_off(answers, fitted.labels, costs)), None
+    if apart:
         answers = wise.combined(weights, logits)
-        chosen_on, taken = OTHERS, wise.leave(answers, threshold)
-    else:
-        weights, fold_of = weigh(logits, labels), grouped_folds(groups, labels, FOLDS)
-        answers, taken = wise.combined(weights, logits), None
-        if fold_of.any():
-            answers, taken = wise.answer_by_folds(weigh, logits, labels, costs, fold_of, wish)
-        chosen_on, threshold = BY_FOLDS, wish.threshold(wise.trade_off(answers, labels, costs))
+        taken = wise.leave(answers, threshold)
+    elif fold_of.any():
+        taken = wise.leave_by_folds(weigh, logits, labels, costs, fold_of, wish)
     curve = wise.trade_off(answers, labels, costs)
     ablations = {
         "alone": logits,
@@ -231,7 +230,7 @@ def judge(weigh, judged, choosing, costs, wish, groups):
         "weights": weights.tolist(),
         "accuracy": {name: (100 * (z.argmax(axis=2) == labels).mean(axis=1)).tolist() for name, z in ablations.items()},
         "trade_off": {field.name: getattr(curve, field.name).tolist() for field in dataclasses.fields(curve)},
-        "leaving": {"threshold": threshold, "chosen_on": chosen_on, **_reached(answers, labels, costs, taken)},
+        "leaving": {"threshold": threshold, "chosen_on": OTHERS if apart else BY_FOLDS, **_reached(answers, labels, costs, taken)},
     }
 
 

@@ -201,27 +201,38 @@ def leave_together(answers, thresholds):
     return sure.argmax(axis=0)
 
 
-def answer_by_folds(weigh, logits, labels, costs, fold_of, wish):
-    """What clips are answered that have no say in it: the clips of all other folds choose weights and threshold.
+def cross_fitted(weigh, logits, labels, fold_of):
+    """Z, of the shape of `logits`, by weights that the clips of all other folds give; where there is one fold alone, by its own.
 
     Args:
         weigh: from logits and labels of clips to the weights, as `fit_wise`.
         logits, labels: as for `fit_wise`.
+        fold_of: (clips,) fold of each.
+    """
+    folds = np.unique(fold_of)
+    if len(folds) == 1:
+        return combined(weigh(logits, labels), logits)
+    answers = np.zeros(logits.shape)
+    for own in (fold_of == fold for fold in folds):
+        answers[:, own] = combined(weigh(logits[:, ~own], labels[~own]), logits[:, own])
+    return answers
+
+
+def leave_by_folds(weigh, logits, labels, costs, fold_of, wish):
+    """The exit at which each clip leaves by weights and a threshold that the clips of all other folds choose: (clips,) int64.
+
+    Args:
+        weigh, logits, labels: as for `cross_fitted`.
         costs: (exits,) as for `trade_off`.
         fold_of: (clips,) fold of each, at least two.
         wish: a `Wish`.
-
-    Returns:
-        Z, of the shape of `logits`, and the exit at which each clip leaves, (clips,) int64.
     """
-    answers, taken = np.zeros(np.shape(logits)), np.zeros(len(labels), np.int64)
-    for fold in np.unique(fold_of):
-        own = fold_of == fold
-        weights = weigh(logits[:, ~own], labels[~own])
-        threshold = wish.threshold(trade_off(combined(weights, logits[:, ~own]), labels[~own], costs))
-        answers[:, own] = combined(weights, logits[:, own])
-        taken[own] = leave(answers[:, own], threshold)
-    return answers, taken
+    taken = np.zeros(len(labels), np.int64)
+    for own in (fold_of == fold for fold in np.unique(fold_of)):
+        others = logits[:, ~own], labels[~own]
+        threshold = wish.threshold(trade_off(cross_fitted(weigh, *others, fold_of[~own]), others[1], costs))
+        taken[own] = leave(combined(weigh(*others), logits[:, own]), threshold)
+    return taken
 
 
 def trade_off(answers, labels, costs, steps=200):

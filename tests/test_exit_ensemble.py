@@ -10,7 +10,7 @@ import pytest
 import egokeras.commands.wise as command
 from egokeras import cli, exit_ensemble, wise
 from egokeras.compress.cost import cost
-from egokeras.data.selection import grouped_folds, groups
+from egokeras.data.selection import grouped_folds
 from egokeras.errors import InputError
 from egokeras.exit_ensemble import Clips, Ensemble, constant, fit, judge, open_staged
 from egokeras.layers import FoldTime
@@ -20,6 +20,7 @@ from egokeras.models.internal_classifiers import Tap, answer, attach, mean
 MODALITIES = {"motion_vector": 2, "residual": 3, "iframe": 3}
 ORDER = ("residual", "motion_vector", "iframe")
 CLASSES = {"action": ["a", "b", "c"]}
+GROUPS = np.arange(60) % 12
 
 
 def network(modality, channels, exits=True):
@@ -126,9 +127,9 @@ def test_it_is_measured_as_it_is_computed(run_dir, found):
 
 def test_accuracies_by_hand():
     logits = np.array([[[2.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [0.0, 3.0]]])  # exits, clips, classes
-    clips = Clips(logits=logits, labels=np.array([0, 1]), rows=np.arange(2))
+    clips = Clips(logits=logits, labels=np.array([0, 1]), groups=np.array(["v", "v"]))
     weights, costs = np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([1.0, 2.0])
-    found = judge(constant(weights), clips, None, costs, wise.Wish(), np.array(["v", "v"]))
+    found = judge(constant(weights), clips, None, costs, wise.Wish())
     assert found["accuracy"] == {"alone": [100, 50], "WISE": [100, 100], "divided": [100, 100], "equal": [100, 100]}
     assert found["leaving"] == {"threshold": 0.0, "chosen_on": "folds", "accuracy": None, "cost": None, "left": None}  # one group
 
@@ -137,9 +138,9 @@ def test_other_clips_choose_the_threshold_where_there_are_some():
     random = np.random.default_rng(0)
     labels = random.integers(0, 4, 120)
     logits = np.stack([(1 + number) * np.eye(4)[labels] + random.normal(0, 1.5, (120, 4)) for number in range(3)])
-    judged, choosing = (Clips(logits=logits[:, half], labels=labels[half], rows=np.arange(60)) for half in (slice(60), slice(60, 120)))
+    judged, choosing = (Clips(logits=logits[:, half], labels=labels[half], groups=GROUPS) for half in (slice(60), slice(60, 120)))
     weights, costs, wish = np.tril(np.ones((3, 3))), np.array([1.0, 2.0, 4.0]), wise.Wish(lost=1.0)
-    found = judge(constant(weights), judged, choosing, costs, wish, np.array(["v"] * 60))["leaving"]
+    found = judge(constant(weights), judged, choosing, costs, wish)["leaving"]
     threshold = wish.threshold(wise.trade_off(wise.combined(weights, choosing.logits), choosing.labels, costs))
     answers = wise.combined(weights, judged.logits)
     taken = wise.leave(answers, threshold)
@@ -155,7 +156,7 @@ def test_held_out_clips_fit_the_weights_of_others(run_dir, tmp_path):
     ensemble, head = Ensemble.open(run_dir), found["heads"]["action"]
     clips = ensemble.labelled(ensemble.shards.rows("validation"))["action"]
     np.testing.assert_allclose(head["weights"], wise.fit_wise(clips.logits, clips.labels, l1=[0.01] * 9), atol=1e-6)
-    fold_of = grouped_folds(groups(ensemble.shards, clips.rows), clips.labels, 5)
+    fold_of = grouped_folds(clips.groups, clips.labels, 5)
     right = np.zeros(9)
     for fold in range(5):
         own = fold_of == fold
@@ -168,12 +169,15 @@ def test_other_held_out_clips_fit_the_weights_where_there_are_some():
     random = np.random.default_rng(0)
     labels = random.integers(0, 4, 120)
     logits = np.stack([(1 + number) * np.eye(4)[labels] + random.normal(0, 1.5, (120, 4)) for number in range(3)])
-    judged, choosing = (Clips(logits=logits[:, half], labels=labels[half], rows=np.arange(60)) for half in (slice(60), slice(60, 120)))
-    found = judge(wise.fit_wise, judged, choosing, np.array([1.0, 2.0, 4.0]), wise.Wish(), np.array(["v"] * 60))
+    judged, choosing = (Clips(logits=logits[:, half], labels=labels[half], groups=GROUPS) for half in (slice(60), slice(60, 120)))
+    found = judge(wise.fit_wise, judged, choosing, np.array([1.0, 2.0, 4.0]), wise.Wish())
     weights = wise.fit_wise(choosing.logits, choosing.labels)
     np.testing.assert_allclose(found["weights"], weights)
     right = wise.combined(weights, judged.logits).argmax(axis=2) == judged.labels
     assert found["accuracy"]["WISE"] == pytest.approx((100 * right.mean(axis=1)).tolist())
+    fold_of = grouped_folds(GROUPS, choosing.labels, 5)
+    chosen = wise.trade_off(wise.cross_fitted(wise.fit_wise, choosing.logits, choosing.labels, fold_of), choosing.labels, [1.0, 2.0, 4.0])
+    assert found["leaving"]["threshold"] == wise.Wish().threshold(chosen)
 
 
 def test_one_network_of_pictures(write_clips, tmp_path):

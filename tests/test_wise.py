@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from egokeras.errors import InputError
 from egokeras.scores import softmax
-from egokeras.wise import Wish, answer_by_folds, combined, divided, equal_weights, fit_wise, leave, objective, trade_off
+from egokeras.wise import Wish, combined, cross_fitted, divided, equal_weights, fit_wise, leave, leave_by_folds, objective, trade_off
 
 
 def made(exits=5, clips=300, classes=6, seed=0):
@@ -141,21 +141,30 @@ def test_wishes():
 
 def test_no_clip_has_a_say_in_what_it_is_answered():
     logits, labels = made(4, 200)
-    costs, fold_of, wish = np.arange(1, 5), np.arange(200) % 5, Wish(lost=2.0)
-    answers, taken = answer_by_folds(fit_wise, logits, labels, costs, fold_of, wish)
-    for fold in range(5):
-        rest = np.flatnonzero(fold_of != fold)
+    costs, fold_of, wish = np.arange(1, 5), np.arange(200) % 3, Wish(lost=2.0)
+    answers, taken = cross_fitted(fit_wise, logits, labels, fold_of), leave_by_folds(fit_wise, logits, labels, costs, fold_of, wish)
+    for fold in range(3):
+        rest, inner = np.flatnonzero(fold_of != fold), np.zeros((4, 200, 6))
         weights = fit_wise(logits[:, rest], labels[rest])
         np.testing.assert_allclose(answers[:, fold_of == fold], combined(weights, logits[:, fold_of == fold]))
-        threshold = wish.threshold(trade_off(combined(weights, logits[:, rest]), labels[rest], costs))
+        one, two = (np.flatnonzero(fold_of == other) for other in range(3) if other != fold)
+        for own, other in ((one, two), (two, one)):
+            inner[:, own] = combined(fit_wise(logits[:, other], labels[other]), logits[:, own])
+        threshold = wish.threshold(trade_off(inner[:, rest], labels[rest], costs))
         for clip in np.flatnonzero(fold_of == fold):
             sure = [softmax(answers[number, clip]).max() > threshold for number in range(3)]
             assert taken[clip] == (sure.index(True) if True in sure else 3)
     other = np.where(fold_of == 2, (labels + 1) % 6, labels)
-    answers_again, taken_again = answer_by_folds(fit_wise, logits, other, costs, fold_of, wish)
-    np.testing.assert_array_equal(answers_again[:, fold_of == 2], answers[:, fold_of == 2])
-    np.testing.assert_array_equal(taken_again[fold_of == 2], taken[fold_of == 2])
-    assert (taken_again[fold_of != 2] != taken[fold_of != 2]).any()
+    np.testing.assert_array_equal(cross_fitted(fit_wise, logits, other, fold_of)[:, fold_of == 2], answers[:, fold_of == 2])
+    again = leave_by_folds(fit_wise, logits, other, costs, fold_of, wish)
+    np.testing.assert_array_equal(again[fold_of == 2], taken[fold_of == 2])
+    assert (again[fold_of != 2] != taken[fold_of != 2]).any()
+
+
+def test_one_fold_is_answered_by_its_own_weights():
+    logits, labels = made(3, 50)
+    expected = combined(fit_wise(logits, labels), logits)
+    np.testing.assert_allclose(cross_fitted(fit_wise, logits, labels, np.zeros(50)), expected)
 
 
 def test_what_cannot_be_fitted():
