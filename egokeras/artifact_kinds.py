@@ -1,4 +1,4 @@
-"""How a run becomes an artifact of each kind: which files are made of its model, what artifact.json says, how the files answer a clip."""
+"""How a run becomes an artifact of each kind: which files are made of its model, what artifact.json says, what is judged."""
 
 import dataclasses
 import functools
@@ -11,9 +11,6 @@ from egokeras.compress.conversion import Conversion
 from egokeras.compress.quantize import write_calibration
 from egokeras.compress.tflite import WEIGHT_ONLY
 from egokeras.compress.twin import inference_twin
-from egokeras.device.anticipation import Anticipator
-from egokeras.device.early_exit import StagedArtifact
-from egokeras.device.frame_stream import FrameStream
 from egokeras.device.manifest import CARRIED, CLIP, INPUT, LABELS, STEP, STREAM, WINDOW
 from egokeras.errors import InputError
 from egokeras.exit_ensemble import Ensemble
@@ -132,10 +129,6 @@ class Clips:
         """What Keras answers to a batch: outputs by name."""
         return self.run.model.predict_on_batch(inputs)
 
-    def answers(self, artifact):
-        """Function of the inputs of one clip to outputs by name, from the artifact's files."""
-        return artifact.predict
-
     def decided(self, found):
         """What artifact.json says of the artifact's own answers, `found` by what is judged: (clips, classes)."""
         return {}
@@ -181,10 +174,6 @@ class Stream(Clips):
             **reset,
         }
 
-    def answers(self, artifact):
-        stream = FrameStream(artifact)
-        return lambda clips: stream.clip(clips[INPUT])
-
 
 class Step(Clips):
     """The step of a stream of observations, for a run that anticipates; every anticipation time is judged as a head of its own."""
@@ -223,9 +212,6 @@ class Step(Clips):
     def judged(self):
         times = enumerate(ANTICIPATION)
         return [(f"{head} {time:g} s", head, head, np.s_[:, row]) for row, time in times for head in self.run.classes]
-
-    def answers(self, artifact):
-        return Anticipator(artifact).window
 
 
 class EarlyExits(Clips):
@@ -293,14 +279,6 @@ class EarlyExits(Clips):
                     z[head].append(outputs[name])
         combined = {head: wise.combined(self._weights[head], np.stack(found)) for head, found in z.items()}
         return {early_exits.output(head, number): values for head in z for number, values in enumerate(combined[head])}
-
-    def answers(self, artifact):
-        staged = StagedArtifact(artifact)
-        return lambda clips: {
-            early_exits.output(head, number): logits
-            for number, answer in enumerate(staged.steps({name: clip[None] for name, clip in clips.items()}))
-            for head, logits in answer.items()
-        }
 
     def decided(self, found):
         """Thresholds, and what leaving by them reaches on the clips that chose them."""

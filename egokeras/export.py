@@ -5,6 +5,7 @@ An artifact is judged on the run's validation clips and on the windows of its he
 """
 
 import dataclasses
+import functools
 import os
 import pathlib
 import shutil
@@ -13,17 +14,18 @@ import tempfile
 import numpy as np
 
 import egokeras
+from egokeras import stored_pairs
 from egokeras.artifact_kinds import FORMATS, KINDS, MIXED, QUANTIZATIONS, Clips, made_of
 from egokeras.compress import sparsity
 from egokeras.compress.conversion import SIGNATURE, convert
 from egokeras.compress.extras import need
 from egokeras.compress.qat import QAT
 from egokeras.compress.tflite import WEIGHT_ONLY
-from egokeras.device import trtexec
+from egokeras.device import selftest, trtexec
 from egokeras.device.artifact import Artifact
 from egokeras.device.manifest import CARRIED, CLIP, FORMAT, MANIFEST, STREAM, WINDOW
 from egokeras.errors import InputError
-from egokeras.files import read_json, run_file, sha256, write_json
+from egokeras.files import read_json, run_file, seal, sha256, write_json
 from egokeras.gate import FAIL, PASS, TOO_FEW, explain
 from egokeras.gated_run import open_run
 from egokeras.recipe import find, shipped
@@ -55,6 +57,8 @@ class Export:
         min_agreement: clips on which any head must give the Keras model's top-1 class, in percent.
         trtexec_clips: of ONNX: validation clips that lie in the artifact's folder to judge a TensorRT engine by, at most; 0 gives none of
             the data away.
+        stored_pairs: clips or windows that the artifact holds with its own answers to them, at most (and about 4 MB, but one), so that a
+            device can tell whether it gives the same; 0 gives none of the data away.
         seed: of the choice of calibration clips.
     """
 
@@ -70,6 +74,7 @@ class Export:
     max_lost_points: float = 1.0
     min_agreement: float = 98.0
     trtexec_clips: int = 8
+    stored_pairs: int = 8
     seed: int = 0
 
     def __post_init__(self):
@@ -97,6 +102,8 @@ class Export:
             raise InputError(f"export {self.name!r}: calibration_clips is {self.calibration_clips}; int8 needs at least 1.")
         if not 0 <= self.trtexec_clips <= 100:
             raise InputError(f"export {self.name!r}: trtexec_clips is {self.trtexec_clips}; give 0 to 100.")
+        if self.stored_pairs < 0:
+            raise InputError(f"export {self.name!r}: stored_pairs is {self.stored_pairs}; give 0 or more.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -224,17 +231,10 @@ class _Made:
     artifact: Artifact
 
     def judge(self):
-        """What the gate measures, and what artifact.json says of the artifact's own answers."""
-        run, kind, answers = self.kind.run, self.kind, self.kind.answers(self.artifact)
-
-        def predict(inputs):
-            clips = [
-                answers({name: values[number] for name, values in inputs.items()}) for number in range(len(next(iter(inputs.values()))))
-            ]
-            return {output: np.stack([clip[output] for clip in clips]) for output in clips[0]}
-
-        found = run.answers(kind, predict, kind.export.name)
-        return run.gate(kind, found), kind.decided(found)
+        """What the gate measures, what artifact.json says of the artifact's own answers, and these: by what is judged, (clips, classes)."""
+        run, kind = self.kind.run, self.kind
+        found = run.answers(kind, functools.partial(selftest.predict, self.artifact), kind.export.name)
+        return run.gate(kind, found), kind.decided(found), found
 
 
 def _artifact(kind, parts):
@@ -268,7 +268,7 @@ def _trained(part):
 def _ship(run, export, made, accept_untested):
     if isinstance(made, InputError):
         return Shipment(export=export, reason=str(made))
-    (gate, decided), artifact = made.judge(), made.artifact
+    (gate, decided, found), artifact = made.judge(), made.artifact
     if gate["answer"] == TOO_FEW and accept_untested:
         gate["answer"] = UNTESTED
     if gate["answer"] == FAIL:
@@ -276,8 +276,9 @@ def _ship(run, export, made, accept_untested):
         return Shipment(export=export, gate=gate, reason=reason)
     if gate["answer"] == TOO_FEW:
         return Shipment(export=export, gate=gate, reason=_too_few(run, export, gate))
-    files = {**artifact.manifest["files"], **_for_trtexec(run, export, artifact)}
-    write_json(artifact.folder / MANIFEST, {**artifact.manifest, **decided, "files": files, "gate": gate})
+    manifest = {**stored_pairs.write(made.kind, artifact, found), **decided, "gate": gate}
+    manifest["files"] = {**manifest["files"], **_for_trtexec(run, export, artifact)}
+    write_json(artifact.folder / MANIFEST, {**manifest, "seal": seal(manifest)})
     return Shipment(export=export, gate=gate, path=_move(artifact.folder, run.path / "exports" / export.name))
 
 

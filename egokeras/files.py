@@ -106,6 +106,12 @@ def sha256(path):
     return digest.hexdigest()
 
 
+def seal(record):
+    """Checksum of a record of JSON without its own `seal`, so that what was altered in a file can be told."""
+    rest = {key: value for key, value in record.items() if key != "seal"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
 def fresh_folder(path):
     """Create and return `path`, or `path-2`, `path-3` ... if it exists: results are never overwritten."""
     return next(candidate for candidate in _numbered(path) if _made(candidate))

@@ -16,9 +16,10 @@ import dataclasses
 
 import numpy as np
 
+from egokeras.device.selftest import EXACT
+
 Z = 1.6449  # one-sided 95% of the normal distribution
 RESAMPLES = 2000
-EXACT = 1e-4  # float32 in TFLite against Keras, relative to the largest logit (at least 1)
 PASS, FAIL, TOO_FEW = "pass", "fail", "too few clips"
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from egokeras import artifact_kinds, cli, exit_ensemble, export, wise
 from egokeras.compress import conversion
+from egokeras.device import selftest
 from egokeras.device.artifact import Artifact
 from egokeras.device.early_exit import StagedArtifact
 from egokeras.errors import InputError
@@ -101,6 +102,7 @@ def test_every_exit_of_the_artifact_answers_as_keras_does(shipments, run_dir, cl
             steps = list(staged.steps({name: values[row][None] for name, values in clips.items()}))
             for head, z in expected.items():
                 np.testing.assert_allclose([step[head] for step in steps], z[:, row], atol=tolerance * np.abs(z).max())
+        assert (tested := selftest.replay(Artifact.open(shipment.path))).passed and tested.pairs == 8
     gate = shipments[0].gate
     assert gate["answer"] == "pass" and gate["clips"] == 60 and gate["max_relative_difference"] <= 1e-5
     assert list(gate["heads"]) == [f"{head} {name}" for name in NAMES for head in CLASSES]
@@ -195,7 +197,7 @@ def test_a_run_that_is_not_weighed_is_told_how(run_dir, tmp_path, capsys):
 def test_a_wrong_description_is_refused(shipments, tmp_path, field, value, message):
     for file in shipments[0].path.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    about = read_json(tmp_path / "artifact.json")
+    about = {name: value for name, value in read_json(tmp_path / "artifact.json").items() if name != "seal"}
     write_json(tmp_path / "artifact.json", {**about, "exits": {**about["exits"], field: value}})
     with pytest.raises(InputError, match=message):
         Artifact.open(tmp_path)

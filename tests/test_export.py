@@ -15,7 +15,7 @@ from egokeras.data.selection import split_rows
 from egokeras.data.shards import Shards, ShardWriter, table_dtype
 from egokeras.errors import InputError
 from egokeras.export import Export, load, ship, ship_all
-from egokeras.files import sha256, write_json
+from egokeras.files import seal, sha256, write_json
 
 FRAMES, SIZE = 4, 24
 CLASSES = {"verb": ["lift", "push"], "noun": [f"grade {grade}" for grade in range(8)]}
@@ -121,8 +121,10 @@ def test_the_artifact_explains_itself(shipments, run_dir, data):
 
     small = shipments[1].path
     about = json.loads((small / "artifact.json").read_text())
-    assert sorted(path.name for path in small.iterdir()) == ["artifact.json", "model.tflite"]
-    assert about["files"] == {"model.tflite": {"sha256": sha256(small / "model.tflite"), "bytes": (small / "model.tflite").stat().st_size}}
+    files = ["input_1.npy", "logits_1.npy", "logits_2.npy", "model.tflite"]
+    assert sorted(path.name for path in small.iterdir()) == ["artifact.json", *files]
+    assert about["files"] == {file: {"sha256": sha256(small / file), "bytes": (small / file).stat().st_size} for file in files}
+    assert about["seal"] == seal(about)
     assert about["inputs"] == {"rgb": {"shape": [1, 4, 24, 24, 3], "dtype": "uint8", "channels": "RGB", "resize": "squash"}}
     assert about["sampling"] == {"rule": "uniform", "frames": 4, "clip_seconds": 1.0} and about["outputs"] == CLASSES
     parent = {"run": "squares", "model_sha256": sha256(run_dir / "model.keras"), "data_sha256": sha256(data.path / "index.json")}

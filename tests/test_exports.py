@@ -10,6 +10,7 @@ import pytest
 
 from egokeras.compress.qat import NEEDED, QAT
 from egokeras.data.shards import ShardWriter, table_dtype
+from egokeras.device import selftest
 from egokeras.device.artifact import Artifact
 from egokeras.device.frame_stream import FrameStream
 from egokeras.errors import InputError
@@ -71,6 +72,7 @@ def test_every_export_makes_a_file_that_runs(root, run_dir):
     for shipment in shipments:
         assert shipment.gate and shipment.gate["answer"] == "pass", shipment.reason
         artifact = Artifact.open(shipment.path)
+        assert (tested := selftest.replay(artifact)).passed and tested.pairs == 3, tested.sentence
         answers = FrameStream(artifact).clip if artifact.kind == "stream" else artifact.predict
         found[shipment.export.name] = answers(clip)["action"]
         assert (shipment.path / "trtexec.txt").exists() == (shipment.export.format == "onnx")

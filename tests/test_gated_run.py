@@ -10,7 +10,9 @@ import pytest
 from egokeras import cli, export, gated_run
 from egokeras.data.joined import open_sets
 from egokeras.data.shards import ShardWriter, table_dtype
+from egokeras.device import selftest
 from egokeras.device.anticipation import Anticipator
+from egokeras.device.artifact import Artifact
 from egokeras.errors import InputError
 from egokeras.export import Export, load, names, ship, ship_all
 from egokeras.files import sha256, write_json
@@ -95,6 +97,7 @@ def test_every_step_passes_at_every_time(shipments):
         assert gate["answer"] == "pass" and (gate["clips"], gate["windows"], gate["videos"]) == (300, 0, 30)
         assert list(gate["heads"]) == [f"action {time:g} s" for time in TIMES]
         assert shipment.path.name == shipment.export.name
+        assert (tested := selftest.replay(Artifact.open(shipment.path))).passed and tested.pairs == 8, tested.sentence
     assert shipments[0].gate["max_relative_difference"] <= 1e-5
     assert len({figures["keras_top1"] for figures in shipments[0].gate["heads"].values()}) > 1
 

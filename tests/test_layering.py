@@ -14,7 +14,7 @@ ROWS = [
     ["evaluate", "export", "report", "sensitivity", "sheet", "train", "visualize", "whole_videos"],
     ["artifact_kinds", "gated_run"],
     ["exit_ensemble"],
-    ["early_exits", "submission", "gate", "inference", "plots", "soft_targets"],
+    ["early_exits", "submission", "gate", "inference", "plots", "soft_targets", "stored_pairs"],
     ["staged"],
     ["anticipation_scores", "comparison", "events", "markov", "wise"],
     ["resumption", "students"],
@@ -91,7 +91,7 @@ def test_device_side_runs_without_tensorflow(root):
         "import sys\n"
         "for name in ('tensorflow', 'keras', 'cv2', 'av'): sys.modules[name] = None\n"
         "import egokeras, egokeras.cli, egokeras.device.artifact, egokeras.device.latency, egokeras.device.stream\n"
-        "import egokeras.device.anticipation, egokeras.device.events\n"
+        "import egokeras.device.anticipation, egokeras.device.events, egokeras.device.selftest\n"
         "import egokeras.commands.benchmark, egokeras.commands.predict\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)

@@ -1,4 +1,4 @@
-"""`egokeras verify`: check every checksum and count of shards, features, runs and artifacts; find leaks between splits."""
+"""`egokeras verify`: check every checksum and count of shards, features, runs and artifacts; find leaks between splits; test artifacts."""
 
 import contextlib
 import importlib.metadata
@@ -46,11 +46,13 @@ def run(args):
     path = pathlib.Path(args.path)
     if args.trtexec:
         return _engine(args, path)
-    found = list(findings(path))
+    found, results = list(findings(path)), list(tests(path))
+    found += [result.sentence for result in results if not result.passed]
+    passed = [result.sentence for result in results if result.passed]
     if args.json:
-        print(json.dumps({"path": str(path), "findings": found}, indent=1))
+        print(json.dumps({"path": str(path), "findings": found, "passed": passed}, indent=1))
     else:
-        print("\n".join(map(plain, found)) if found else f"{path}: everything is as it was written")
+        print("\n".join(map(plain, [*(found or [f"{path}: everything is as it was written"]), *passed])))
     return 1 if found else 0
 
 
@@ -93,6 +95,15 @@ def findings(path):
     for folder, check in places:
         yield from check(folder)
     yield from _left_over(path)
+
+
+def tests(path):
+    """Yield the `egokeras.device.selftest.Result` of every artifact at or below the folder that is whole, each from its own process."""
+    for folder, check in _places(path):
+        if check is _artifact and not list(_artifact(folder)):
+            from egokeras.device import selftest
+
+            yield selftest.in_child(folder)
 
 
 def _places(path):

@@ -1,13 +1,11 @@
 """The two files that say what shards hold: `index.json` about the set and `clips.npy` with a record per clip; read, checked, sealed."""
 
-import hashlib
-import json
 import math
 
 import numpy as np
 
 from egokeras.errors import InputError
-from egokeras.files import read_json, sha256
+from egokeras.files import read_json, seal, sha256
 
 FORMAT = 1
 INDEX = "index.json"
@@ -29,12 +27,6 @@ def table_dtype(uid, video, group, spaces):
     span = [("start", "<f8"), ("stop", "<f8")]
     place = [("shard", "<i4"), ("offset", "<i8"), ("size", "<i8"), ("checksum", "<u4")]
     return np.dtype([*text, *span, *place, ("splits", "<u4"), *((f"label_{space}", "<i4") for space in spaces)])
-
-
-def seal(index):
-    """Checksum of the index without its own seal."""
-    rest = {key: value for key, value in index.items() if key != "seal"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def read_index(path):

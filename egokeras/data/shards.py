@@ -28,12 +28,11 @@ from egokeras.data.shard_index import (
     TABLE,
     read_index,
     read_table,
-    seal,
     shard_name,
     table_dtype,
 )  # fmt: skip
 from egokeras.errors import InputError
-from egokeras.files import atomic, sha256, write_json
+from egokeras.files import atomic, seal, sha256, write_json
 
 __all__ = ["FORMAT", "HEADER_BYTES", "INDEX", "NO_LABEL", "Place", "ShardWriter", "Shards", "encode_jpeg", "table_dtype"]
 

@@ -5,6 +5,8 @@ frame and a state, every `clip_seconds / frames` seconds, and an `anticipation_s
 `anticipation.step` seconds; both give predictions and the new state, whose tensors have the names of the old. What computes this are
 `parts`: TFLite or ONNX files, each of which takes inputs of the artifact and what those before it gave. With early exits each part ends
 in one.
+`pairs` are inputs with the logits that these files gave where they were exported, see `egokeras.device.selftest`. `seal` is the checksum of
+the rest: who means to edit a description takes it out.
 """
 
 import re
@@ -13,6 +15,7 @@ import numpy as np
 
 from egokeras.device.events import Smoothing
 from egokeras.errors import CONTROL, InputError
+from egokeras.files import seal
 
 FORMAT = 2
 MANIFEST = "artifact.json"
@@ -41,6 +44,8 @@ def check_manifest(file, manifest):
     found = _field(file, manifest, "format", int)
     if found != FORMAT:
         raise InputError(f"{file}: format is {found}, this egokeras reads {FORMAT}; use the egokeras that wrote it, or export again.")
+    if manifest.get("seal", seal(manifest)) != seal(manifest):
+        raise InputError(f"{file} was altered: its seal does not fit; copy it again, or take `seal` out if you mean the change.")
     for name in ("name", "quantization"):
         _require(not CONTROL.search(_field(file, manifest, name, str)), file, name, manifest[name])
     kind = manifest.get("kind", CLIP)
@@ -65,6 +70,8 @@ def check_manifest(file, manifest):
     for name, entry in files.items():
         _require(isinstance(entry, dict) and isinstance(entry.get("bytes"), int), file, f"files.{name}.bytes", entry)
         _require(re.fullmatch("[0-9a-f]{64}", str(entry.get("sha256"))), file, f"files.{name}.sha256", entry.get("sha256"))
+    if "pairs" in manifest:
+        _check_pairs(file, manifest)
 
 
 def tensors(manifest):
@@ -80,6 +87,32 @@ def logits(manifest):
         return {f"{head}_{number}": [1, len(names)] for head, names in manifest["outputs"].items() for number in numbers}
     times = [len(manifest["anticipation"]["times"])] if manifest.get("kind", CLIP) == STEP else []
     return {head: [1, *times, len(names)] for head, names in manifest["outputs"].items()}
+
+
+def pair_tensors(manifest):
+    """(`inputs` or `outputs`, name) to (shape as a list, name of the dtype) of the arrays of an artifact's pairs, all pairs in one."""
+    pairs, kind = manifest["pairs"], manifest.get("kind", CLIP)
+    times = {STREAM: lambda: [manifest["sampling"]["frames"]], STEP: lambda: [manifest["anticipation"]["steps"]]}.get(kind, list)()
+    taken = {
+        ("inputs", name): ([pairs["count"], *([] if name == LABELS else times), *entry["shape"][1:]], entry["dtype"])
+        for name, entry in manifest["inputs"].items()
+    }
+    return taken | {("outputs", name): ([pairs["count"], *shape[1:]], "float32") for name, shape in logits(manifest).items()}
+
+
+def _check_pairs(file, manifest):
+    pairs = _field(file, manifest, "pairs", dict)
+    count, steps = (_field(file, pairs, name, kind, "pairs.") for name, kind in (("count", int), ("steps", dict)))
+    _require(0 < count <= MOST, file, "pairs.count", count)
+    for side, names in (("inputs", manifest["inputs"]), ("outputs", logits(manifest))):
+        found = _field(file, pairs, side, dict, "pairs.")
+        _require(set(found) == set(names), file, f"pairs.{side}", list(found))
+        for name, stored in found.items():
+            _require(isinstance(stored, str) and not CONTROL.search(stored), file, f"pairs.{side}.{name}", stored)
+            if stored not in manifest["files"]:
+                raise InputError(f"{file}: files has no entry for {stored!r} of pairs; export it again.")
+    fine = all(type(step) in (int, float) and 0 <= step < float("inf") for step in steps.values())
+    _require(fine and set(steps) == set(pairs["outputs"]), file, "pairs.steps", steps)
 
 
 def _check_clip(file, manifest):

@@ -1,6 +1,7 @@
 """`egokeras verify`: silent about what is whole, a sentence for each damage."""
 
 import json
+import runpy
 import shutil
 import zipfile
 import zlib
@@ -100,19 +101,12 @@ def test_unfinished_and_strange_folders(tmp_path, capsys):
     assert "holds neither shards" in capsys.readouterr().err
 
 
-def test_artifacts_of_a_run(tmp_path, capsys):
+def test_artifacts_of_a_run(root, tmp_path, capsys):
+    made = runpy.run_path(root / "tests" / "device" / "conftest.py")["build"](tmp_path)
     folder = tmp_path / "run" / "exports" / "int8"
-    folder.mkdir(parents=True)
-    model = folder / "model.tflite"
-    model.write_bytes(b"weights")
-    about = {
-        "format": 2, "name": "int8", "quantization": "int8",
-        "parts": [{"file": "model.tflite", "signature": "serving_default", "quantization": "int8"}],
-        "files": {"model.tflite": {"sha256": sha256(model), "bytes": 7}},
-        "inputs": {"rgb": {"shape": [1, 2, 8, 8, 3], "dtype": "uint8", "channels": "RGB", "resize": "squash"}},
-        "outputs": {"action": ["x", "y"]}, "sampling": {"rule": "uniform", "frames": 2, "clip_seconds": 1.0},
-    }  # fmt: skip
-    write_json(folder / "artifact.json", about)
+    shutil.copytree(made, folder)
+    model, about = folder / "model.tflite", json.loads((folder / "artifact.json").read_text())
+    weights = model.read_bytes()
     write_json(tmp_path / "run" / "recipe.json", {})
     assert verify(folder, capsys) == (0, [])
     assert "run is not finished" in verify(tmp_path / "run", capsys)[1][0]
@@ -128,9 +122,12 @@ def test_artifacts_of_a_run(tmp_path, capsys):
     write(tmp_path / "run" / "shards", quarantined=2)
     assert "lists 0 clips" in verify(tmp_path / "run", capsys)[1][0]
     shutil.rmtree(tmp_path / "run" / "shards")
-    model.write_bytes(b"weightz")
+    model.write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
     code, findings = verify(tmp_path / "run", capsys)
     assert code == 1 and "model.tflite was altered" in findings[0]
+    model.write_bytes(b"weights")
+    write_json(folder / "artifact.json", {**about, "files": {"model.tflite": {"sha256": sha256(model), "bytes": 7}}})
+    assert "model.tflite cannot be loaded" in verify(folder, capsys)[1][0]
     model.unlink()
     assert "is missing" in verify(folder, capsys)[1][0]
     write_json(folder / "artifact.json", {**about, "files": {}})

@@ -1,0 +1,252 @@
+"""An artifact's stored pairs: the same answers pass, others do not, and what is damaged gets a sentence or ends its own process only."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from egokeras import cli
+from egokeras.device import selftest
+from egokeras.device.artifact import Artifact
+from egokeras.errors import InputError
+from egokeras.files import seal, sha256, write_json
+
+COUNT = 3
+
+
+def describe(folder, **changes):
+    """Write artifact.json with other fields, with the checksums of the files as they are now."""
+    about = json.loads((folder / "artifact.json").read_text()) | changes
+    about["files"] = {
+        file.name: {"sha256": sha256(file), "bytes": file.stat().st_size} for file in folder.iterdir() if file.suffix != ".json"
+    }
+    write_json(folder / "artifact.json", about)
+
+
+@pytest.fixture
+def proven(tiny, tmp_path):
+    """The artifact of known answers with three pairs, worked out by hand."""
+    folder = shutil.copytree(tiny, tmp_path / "proven")
+    clips = np.random.default_rng(0).integers(0, 256, (COUNT, 4, 12, 16, 3), np.uint8)
+    clips[:, 0], clips[..., 1] = 200, 250  # sure of noun 0, mostly, and of verb 1
+    np.save(folder / "pictures.npy", clips)
+    np.save(folder / "verbs.npy", (clips.mean((1, 2, 3)) / 16).astype(np.float32))
+    np.save(folder / "nouns.npy", (clips[:, [0, 3]].mean((2, 3, 4)) / 16).astype(np.float32))
+    files = {"inputs": {"rgb": "pictures.npy"}, "outputs": {"verb": "verbs.npy", "noun": "nouns.npy"}}
+    describe(folder, pairs={"count": COUNT, **files, "steps": {"verb": 0.01, "noun": 0.02}})
+    return folder
+
+
+def shift(folder, file, by, row=0, column=0, quantization="float32"):
+    array = np.load(folder / file)
+    array[row, column] += by
+    np.save(folder / file, array)
+    describe(folder, quantization=quantization)
+
+
+def replay(folder):
+    return selftest.replay(Artifact.open(folder))
+
+
+def test_the_same_answers(proven, capsys):
+    result = replay(proven)
+    assert result.passed and result.pairs == COUNT
+    assert (
+        "answers its 3 stored pairs as where it was exported, logits of" in result.sentence
+        and "(limit 0.0001 of the largest)" in result.sentence
+    )
+    assert selftest.main([str(proven)]) == 0 and capsys.readouterr().out == result.sentence + "\n"
+    assert selftest.in_child(proven) == result
+
+
+@pytest.mark.parametrize(
+    ("quantization", "file", "by", "passed", "said"),
+    [
+        ("float32", "verbs.npy", 0.001, True, "differ by up to 0.001 "),  # of 250 / 16 = 15.6: 0.6e-4
+        ("float32", "verbs.npy", 0.002, False, "logits of verb differ by up to 0.002 "),  # 1.3e-4
+        ("int8", "verbs.npy", 0.15, True, "15 quantization steps"),
+        ("int8", "nouns.npy", 0.30, True, "15 quantization steps"),
+        (
+            "int8",
+            "nouns.npy",
+            0.34,
+            False,
+            "logits of noun differ by up to 17 quantization steps (limit 16), 0 of 3 pairs have another top-1",
+        ),
+        ("int8", "verbs.npy", 99.0, False, "1 of 3 pairs have another top-1; do not use it with this runtime"),
+    ],
+)
+def test_how_far_answers_may_differ(proven, quantization, file, by, passed, said):
+    shift(proven, file, by, quantization=quantization)
+    result = replay(proven)
+    assert result.passed == passed and said in result.sentence
+
+
+def test_a_class_that_was_as_good_is_no_other():
+    expected = np.array([[1.0, 1.05, 0.0], [2.0, 0.0, 1.0]])
+    near = expected + [[0.12, 0, 0], [0, 0, 0]]
+    share, _, other = selftest._compare(expected, near, step=0.01, exact=False)
+    assert share == pytest.approx(0.12 / 0.16) and not other.any()
+    assert selftest._compare(expected, expected[:, [1, 0, 2]], step=0.01, exact=False)[2].tolist() == [False, True]
+    share, *_ = selftest._compare(expected, np.where(expected == 0, np.nan, expected), step=0.01, exact=False)
+    assert not share <= 1
+
+
+def test_answers_that_are_no_numbers_do_not_pass(proven, monkeypatch):
+    monkeypatch.setattr(Artifact, "predict", lambda self, clip: {"verb": np.full(3, np.nan), "noun": np.zeros(2)})
+    assert not replay(proven).passed
+
+
+def test_without_pairs_the_files_are_loaded(tiny, tmp_path):
+    result = replay(tiny)
+    assert result.passed and result.pairs == 0 and "its files load, and it holds no pairs" in result.sentence
+    copy = shutil.copytree(tiny, tmp_path / "copy")
+    (copy / "model.tflite").write_bytes(b"weights")
+    describe(copy)
+    result = selftest.in_child(copy)
+    assert not result.passed and "model.tflite cannot be loaded" in result.sentence
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros((COUNT, 4), np.float32), r"holds \[3, 4\] float32, artifact.json says \[3, 3\] float32"),
+        (np.zeros((COUNT, 3)), r"holds \[3, 3\] float64"),
+        (np.zeros((COUNT + 1, 3), np.float32), r"holds \[4, 3\] float32"),
+        (np.array([[{}] * 3] * COUNT), "is not a .npy file of numbers"),
+    ],
+)
+def test_pairs_of_another_shape_are_named(proven, array, said):
+    np.save(proven / "verbs.npy", array)
+    describe(proven)
+    with pytest.raises(InputError, match=rf"verbs\.npy {said}"):
+        replay(proven)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00\x10\x00{'shape':", None])
+def test_pairs_that_are_no_arrays_are_named(proven, content):
+    """The last claims far more numbers than the file has."""
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 99999999999999)}\n"
+    (proven / "verbs.npy").write_bytes(
+        content if content is not None else b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    )
+    describe(proven)
+    with pytest.raises(InputError, match=r"verbs\.npy is not a \.npy file of numbers|verbs\.npy holds \[3, 9"):
+        replay(proven)
+
+
+def test_a_missing_file_of_pairs_is_named(proven):
+    (proven / "nouns.npy").unlink()
+    with pytest.raises(InputError, match=r"nouns\.npy is missing; copy the whole folder again"):
+        replay(proven)
+    describe(proven)
+    with pytest.raises(InputError, match=r"files has no entry for 'nouns\.npy' of pairs; export it again"):
+        replay(proven)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("count", 0),
+        ("count", "3"),
+        ("inputs", {}),
+        ("inputs", {"rgb": 3}),
+        ("outputs", {"verb": "verbs.npy"}),
+        ("outputs", {"verb": "verbs.npy", "noun": "no\x1buns.npy"}),
+        ("steps", {"verb": 0.1}),
+        ("steps", {"verb": 0.1, "noun": float("nan")}),
+        ("steps", {"verb": 0.1, "noun": -1}),
+    ],
+)
+def test_pairs_that_no_export_writes_are_refused(proven, field, value):
+    pairs = json.loads((proven / "artifact.json").read_text())["pairs"]
+    describe(proven, pairs={**pairs, field: value})
+    with pytest.raises(InputError, match=rf"artifact\.json: pairs\.{field}"):
+        Artifact.open(proven)
+
+
+def test_a_sealed_description_is_not_altered(proven):
+    about = json.loads((proven / "artifact.json").read_text())
+    write_json(proven / "artifact.json", {**about, "seal": seal(about)})
+    assert replay(proven).passed
+    (proven / "artifact.json").write_text((proven / "artifact.json").read_text().replace("fridge", "frigde"))
+    with pytest.raises(InputError, match=r"artifact\.json was altered: its seal does not fit"):
+        Artifact.open(proven)
+
+
+def test_a_crash_ends_the_child_alone(proven, monkeypatch, tmp_path):
+    crashing = tmp_path / "python"
+    crashing.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    crashing.chmod(0o755)
+    monkeypatch.setattr(selftest.sys, "executable", str(crashing))
+    result = selftest.in_child(proven)
+    assert not result.passed and "crashes the interpreter (SIGSEGV), although the checksums in artifact.json fit" in result.sentence
+    crashing.write_text("#!/bin/sh\necho broken >&2\nexit 3\n")
+    assert selftest.in_child(proven).sentence == f"{proven} cannot be tested: broken"
+    crashing.write_text("#!/bin/sh\nsleep 9\n")
+    monkeypatch.setattr(selftest, "LIMIT", 0.1)
+    assert "did not finish within" in selftest.in_child(proven).sentence
+
+
+def test_verify_says_what_was_found(proven, capsys):
+    assert cli.main(["verify", str(proven)]) == 0
+    said = capsys.readouterr().out
+    assert "everything is as it was written" in said and "answers its 3 stored pairs as where it was exported" in said
+    shift(proven, "verbs.npy", 99.0)
+    assert cli.main(["verify", str(proven), "--json"]) == 1
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert "answers otherwise than where it was exported: logits of verb differ" in finding
+
+
+FILES = ("model.tflite", "artifact.json", "pictures.npy", "nouns.npy")
+
+
+@settings(max_examples=60)
+@given(file=st.sampled_from(FILES), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
+def test_damage_is_refused_before_the_interpreter_sees_it(tiny_proven, file, place, bit, cut):
+    whole = (tiny_proven / file).read_bytes()
+    at = int(place * len(whole))
+    damaged = bytearray(whole[:at]) if cut else bytearray(whole)
+    if not cut:
+        damaged[at] ^= 1 << bit
+    try:
+        (tiny_proven / file).write_bytes(damaged)
+        with pytest.raises(InputError, match=str(tiny_proven)) as error:
+            Artifact.open(tiny_proven)
+        assert len(str(error.value).splitlines()) == 1
+    finally:
+        (tiny_proven / file).write_bytes(whole)
+
+
+@settings(max_examples=4)
+@given(place=st.floats(0, 1, exclude_max=True), size=st.integers(1, 400))
+def test_damage_with_checksums_made_for_it_ends_the_child_alone(tiny_proven, tmp_path_factory, place, size):
+    folder = shutil.copytree(tiny_proven, tmp_path_factory.mktemp("damaged") / "copy")
+    content = bytearray((folder / "model.tflite").read_bytes())
+    at = int(place * (len(content) - 1))
+    content[at : at + size] = np.random.default_rng(size).bytes(len(content[at : at + size]))
+    (folder / "model.tflite").write_bytes(content)
+    about = json.loads((folder / "artifact.json").read_text())
+    del about["seal"]
+    write_json(folder / "artifact.json", about)
+    describe(folder)
+    result = selftest.in_child(folder)
+    assert str(folder) in result.sentence and len(result.sentence.splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def tiny_proven(tiny, tmp_path_factory):
+    """As `proven`, sealed, with the answers of the file itself."""
+    folder = shutil.copytree(tiny, tmp_path_factory.mktemp("sealed") / "sealed")
+    clips = np.random.default_rng(0).integers(0, 256, (2, 4, 12, 16, 3), np.uint8)
+    arrays = {"clips": clips, **selftest.predict(Artifact.open(folder), {"rgb": clips})}
+    for name, file in (("clips", "pictures"), ("verb", "verbs"), ("noun", "nouns")):
+        np.save(folder / f"{file}.npy", arrays[name])
+    files = {"inputs": {"rgb": "pictures.npy"}, "outputs": {"verb": "verbs.npy", "noun": "nouns.npy"}}
+    describe(folder, pairs={"count": 2, **files, "steps": {"verb": 0.01, "noun": 0.02}})
+    about = json.loads((folder / "artifact.json").read_text())
+    write_json(folder / "artifact.json", {**about, "seal": seal(about)})
+    return folder
