@@ -153,7 +153,7 @@ def ship(export, run_dir, shards=None, accept_untested=False):
     return shipment.path
 
 
-def ship_all(exports, run_dir, shards=None, accept_untested=False):
+def ship_all(exports, run_dir, shards=None, accept_untested=False, nearest=True):
     """Make artifacts of one run; all conversions share a child process and the Keras model's answers.
 
     Args:
@@ -161,6 +161,7 @@ def ship_all(exports, run_dir, shards=None, accept_untested=False):
         run_dir: a run folder.
         shards: open `Shards` to calibrate and judge on; None opens those of the run.
         accept_untested: keep a file that the clips are too few to judge, marked `untested`.
+        nearest: of a file that fails, also make the kinds above it, to say which would pass.
 
     Returns:
         A `Shipment` for each export, in order.
@@ -177,7 +178,7 @@ def ship_all(exports, run_dir, shards=None, accept_untested=False):
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".") as work:
             made = _convert(run, exports, pathlib.Path(work))
-            return [_ship(run, export, one, accept_untested) for export, one in zip(exports, made, strict=True)]
+            return [_ship(run, export, one, accept_untested, nearest) for export, one in zip(exports, made, strict=True)]
     finally:
         if not any(folder.iterdir()):
             folder.rmdir()
@@ -265,15 +266,19 @@ def _trained(part):
     return {"qat": read_json(part.training.report)} if part.training else {}
 
 
-def _ship(run, export, made, accept_untested):
+def _ship(run, export, made, accept_untested, nearest):
     if isinstance(made, InputError):
         return Shipment(export=export, reason=str(made))
-    (gate, decided, found), artifact = made.judge(), made.artifact
+    try:
+        gate, decided, found = made.judge()
+    except InputError as error:
+        return Shipment(export=export, reason=str(error))
+    artifact = made.artifact
     if gate["answer"] == TOO_FEW and accept_untested:
         gate["answer"] = UNTESTED
     if gate["answer"] == FAIL:
-        reason = f"{export.name} fails its gate: {explain(gate)}; {_nearest(run, export, artifact.folder.parent)}."
-        return Shipment(export=export, gate=gate, reason=reason)
+        milder = f"; {_nearest(run, export, artifact.folder.parent)}" if nearest else ""
+        return Shipment(export=export, gate=gate, reason=f"{export.name} fails its gate: {explain(gate)}{milder}.")
     if gate["answer"] == TOO_FEW:
         return Shipment(export=export, gate=gate, reason=_too_few(run, export, gate))
     manifest = {**stored_pairs.write(made.kind, artifact, found), **decided, "gate": gate}

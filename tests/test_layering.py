@@ -10,7 +10,7 @@ import pytest
 ROWS = [
     ["cli"],
     ["commands"],
-    ["experiments", "untrained"],
+    ["experiments", "search", "untrained"],
     ["evaluate", "export", "report", "sensitivity", "sheet", "train", "visualize", "whole_videos"],
     ["artifact_kinds", "gated_run"],
     ["exit_ensemble"],
@@ -23,7 +23,7 @@ ROWS = [
     ["recipe"],
     ["compress", "data", "device", "distill", "models"],
     ["accelerator", "callbacks", "layers", "losses", "metrics", "optim", "overrides", "progress", "snapshots"],
-    ["files", "papers", "protocol"],
+    ["files", "papers", "protocol", "target"],
     ["errors"],
 ]
 HEAVY = {"tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "cv2", "av", "matplotlib", "h5py"}

@@ -3,16 +3,18 @@
 import json
 import sys
 
+from egokeras.errors import InputError
 from egokeras.files import read_json
 
-EXAMPLE = "egokeras export runs/demo float32 int8"
+EXAMPLE = """egokeras export runs/demo float32 int8
+         egokeras export runs/demo --all --target 'latency<10ms,accuracy>-1'"""
 TENSORFLOW = True
 
 
 def add_arguments(parser):
     parser.add_argument("run_dir", metavar="RUN", help="a run folder with model.keras")
     parser.add_argument(
-        "exports", metavar="EXPORT", nargs="+", help="names that `egokeras list` gives (int8, stream, anticipation_step ...), or paths"
+        "exports", metavar="EXPORT", nargs="*", help="names that `egokeras list` gives (int8, stream, anticipation_step ...), or paths"
     )
     parser.add_argument("--accept-untested", action="store_true", help="keep a file that the clips are too few to judge")
     parser.add_argument(
@@ -20,6 +22,13 @@ def add_arguments(parser):
     )
     parser.add_argument("--max-lost-points", type=float, metavar="X", help="top-1 accuracy a head may lose (default: the export's, 1)")
     parser.add_argument("--min-agreement", type=float, metavar="Y", help="percent of clips with equal top-1 (default: the export's, 98)")
+    parser.add_argument("--all", action="store_true", help="make every export that fits the run, time them, and compare them in a table")
+    parser.add_argument(
+        "--target", metavar="LIMITS", help="with --all: the best with latency<10ms,size<2MB,memory<50MB,accuracy>-1,agreement>98"
+    )
+    parser.add_argument(
+        "--latencies", metavar="FILE", help="with --all: what `egokeras benchmark --json` wrote on a device, in place of timing"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--cpu", action="store_true", help="use the CPU although there is a GPU")
 
@@ -27,13 +36,21 @@ def add_arguments(parser):
 def run(args):
     import dataclasses
 
+    if bool(args.exports) == args.all:
+        raise InputError("give the names of exports, or --all for every one that fits the run.")
+    if not args.all and (args.target or args.latencies):
+        raise InputError(f"{'--target' if args.target else '--latencies'} chooses among all exports; give --all, too.")
+
     from egokeras.data.joined import open_sets
     from egokeras.export import load, ship_all
 
     limits = {"max_lost_points": args.max_lost_points, "min_agreement": args.min_agreement}
     limits = {name: value for name, value in limits.items() if value is not None}
+    data = open_sets(args.data) if args.data else None
+    if args.all:
+        return _search(args, data, limits)
     exports = [dataclasses.replace(load(name), **limits) for name in args.exports]
-    shipments = ship_all(exports, args.run_dir, open_sets(args.data) if args.data else None, args.accept_untested)
+    shipments = ship_all(exports, args.run_dir, data, args.accept_untested)
     if args.json:
         print(json.dumps([_record(shipment) for shipment in shipments], indent=1))
     else:
@@ -42,6 +59,19 @@ def run(args):
     for shipment in refused:
         print(f"error: {shipment.reason}", file=sys.stderr)
     return 1 if refused else 0
+
+
+def _search(args, data, limits):
+    from egokeras import search, target
+
+    wanted = target.parse(args.target) if args.target else ()
+    record = search.search(args.run_dir, data, args.accept_untested, args.latencies, wanted, **limits)
+    print(json.dumps(record, indent=1) if args.json else "\n".join(search.text(record)))
+    if wanted:
+        print(search.verdict(record), file=sys.stderr if args.json else sys.stdout)
+    elif not any(row["path"] for row in record["exports"]):
+        raise InputError(f"{args.run_dir}: no export passed its gate.")
+    return 0
 
 
 def _record(shipment):
