@@ -2,7 +2,9 @@
 
 Renders short videos, damages copies of them (flipped bits, cut ends, swapped files ...), prepares all of them beside the intact
 ones, and compares every frame that was not refused with the intact video's. Then it makes shards, damages copies of these, opens
-them, reads every clip and runs `egokeras verify`. Equal seeds give equal damage.
+them, reads every clip and runs `egokeras verify`. Last it exports an untrained network, damages copies of the artifacts, opens them and
+tests them as `verify` does; each also with checksums made for the damage, where a child process may crash and this one may not. Equal
+seeds give equal damage.
 
 A video container has no checksum over its pictures, Matroska apart: a flipped bit that decodes is another picture, and a whole video under
 a wrong name is a video. The table counts these as `silent`; given the checksums of the videos, `prepare` must report them too. If not, or
@@ -40,6 +42,8 @@ SOURCES = {
 RESULTS = ("reported", "harmless", "silent")
 STAGES = ("open", "read", "verify", "harmless", "silent", "crashed")
 TIMEOUT = 60.0
+ENDS = ("opening", "test", "crash", "harmless", "silent", "died")  # what reports a damaged artifact
+EXPORTS = ("float32", "int8", "stream")
 HEADER = 128
 SIDES = ("train", "validation")
 
@@ -48,11 +52,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=200, metavar="N", help="damaged videos (default: %(default)s)")
     parser.add_argument("--shards", type=int, default=200, metavar="N", help="damaged sets of shards (default: %(default)s)")
+    parser.add_argument("--artifacts", type=int, default=200, metavar="N", help="damaged artifacts, twice each (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the damage (default: %(default)s)")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write the counts there")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        result = measure(pathlib.Path(folder), args.videos, args.shards, args.seed)
+        result = measure(pathlib.Path(folder), args.videos, args.shards, args.artifacts, args.seed)
     print(text(result))
     print(
         "with `prepare --checksums`: every damaged video reported"
@@ -64,7 +69,7 @@ def main():
     return 1 if result["failures"] else 0
 
 
-def measure(folder, videos, sets, seed):
+def measure(folder, videos, sets, artifacts, seed):
     """Damage and count; returns the counts and, as `failures`, a sentence for everything that should not be."""
     import av
 
@@ -74,8 +79,11 @@ def measure(folder, videos, sets, seed):
     found = damaged_videos(folder, sources, videos, seed)
     found["video_seconds"], started = time.monotonic() - started, time.monotonic()
     shards = damaged_shards(folder, sources, sets, seed)
-    shards["shard_seconds"] = time.monotonic() - started
-    return {**found, **shards, "failures": [*found["failures"], *shards["failures"]]}
+    shards["shard_seconds"], started = time.monotonic() - started, time.monotonic()
+    exported = damaged_artifacts(folder, artifacts, seed) if artifacts else {"artifacts": [], "rehashed": [], "failures": []}
+    exported["artifact_seconds"] = time.monotonic() - started
+    failures = [*found["failures"], *shards["failures"], *exported["failures"]]
+    return {**found, **shards, **exported, "failures": failures}
 
 
 def render(folder, number, kind):
@@ -389,6 +397,98 @@ def judge(folder, intact):
     return ("harmless", "") if found == intact else ("silent", "")
 
 
+def export_network(folder):
+    """Artifacts of an untrained network, of one file and of several: folders."""
+    import dataclasses
+
+    import keras
+    import numpy as np
+    from zlib_ng.zlib_ng import crc32
+
+    from egokeras.data.shards import ShardWriter, table_dtype
+    from egokeras.export import load, ship_all
+    from egokeras.files import write_json
+    from egokeras.models import ConvNet1DHead, FrameModel, SmallBackbone
+
+    keras.utils.set_random_seed(0)
+    data, run = folder / "data", folder / "run"
+    for path in (data, run):
+        path.mkdir(parents=True)
+    clips = np.random.default_rng(0).integers(0, 256, (12, 5, 16, 16, 3), np.uint8)
+    writer, table = ShardWriter(data, shape=clips.shape[1:]), np.zeros(12, table_dtype(4, 4, 0, ["action"]))
+    for number, clip in enumerate(clips):
+        table[number] = (f"c{number}", f"v{number}", "", 0, 1, *writer.append(clip), crc32(clip), 1 + number % 2, number % 3)
+    about = {"modality": "rgb", "channels": "RGB", "resize": "squash", "sampling": {"rule": "uniform", "frames": 5}, "clip_seconds": 1.0}
+    writer.finish(table, {**about, "classes": {"action": ["a", "b", "c"]}, "splits": list(SIDES), "quarantined": 0})
+    model = FrameModel(backbone=SmallBackbone(channels=(4,)), head=ConvNet1DHead(filters=4, last_filters=4))
+    model.build(classes={"action": 3}, frames=5, size=16).save(run / "model.keras")
+    write_json(run / "classes.json", {"action": ["a", "b", "c"]})
+    write_json(run / "recipe.json", {"data": {"shards": str(data)}})
+    lenient = {"calibration_clips": 3, "max_lost_points": 100.0, "min_agreement": 0.0}
+    shipments = ship_all([dataclasses.replace(load(name), **lenient) for name in EXPORTS], run, accept_untested=True)
+    return [shipment.path for shipment in shipments]
+
+
+def damaged_artifacts(folder, count, seed):
+    """Counts of what reports, by damage: of artifacts damaged in one file chosen at random, and of these with checksums made for it."""
+    artifacts, rng = export_network(folder / "export"), random.Random(seed + 2)
+    whole = {path: contents(path) for path in artifacts}
+    counts, failures, damages = collections.Counter(), [], list(BYTES)
+    for number in range(count):
+        damage, path = damages[number % len(damages)], artifacts[number // len(damages) % len(artifacts)]
+        names = sorted(whole[path])
+        name = rng.choice([name for name in names if name.endswith(".tflite")] if number % 2 else names)
+        other = rng.choice([data for other in artifacts for data in whole[other].values() if data != whole[path][name]])
+        data = BYTES[damage](bytearray(whole[path][name]), rng, other)
+        for hashed in (False, True):
+            copy = folder / "artifact"
+            shutil.copytree(path, copy)
+            (copy / name).unlink()
+            if data is not None:
+                (copy / name).write_bytes(data)
+            if hashed:
+                rehash(copy)
+            end, said = judge_artifact(copy, contents(copy) == whole[path])
+            counts[damage, hashed, end] += 1
+            if end == "died" or (end in ("silent", "test", "crash") and not hashed):
+                failures.append(f"{path.name}, {damage} in {name}{', hashed again' * hashed}: {end} {said}")
+            shutil.rmtree(copy)
+    tables = [[[damage, *(counts[damage, hashed, end] for end in ENDS)] for damage in damages] for hashed in (False, True)]
+    return {"artifacts": tables[0], "rehashed": tables[1], "failures": failures}
+
+
+def rehash(folder):
+    """Make checksums for what is in the folder of an artifact, as whoever alters it on purpose can."""
+    from egokeras.files import seal, sha256, write_json
+
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, KeyError):  # what is no description stays as it is
+        about = json.loads((folder / "artifact.json").read_text("utf-8"))
+        files = [folder / name for name in about["files"] if (folder / name).is_file()]
+        about["files"] = {file.name: {"sha256": sha256(file), "bytes": file.stat().st_size} for file in files}
+        write_json(folder / "artifact.json", {**about, "seal": seal(about)})
+
+
+def judge_artifact(folder, intact):
+    """What reports the damage, and what it says."""
+    from egokeras.device import selftest
+    from egokeras.device.artifact import Artifact
+    from egokeras.errors import InputError
+
+    try:
+        Artifact.open(folder)
+    except InputError as error:
+        return "opening", str(error)
+    except Exception as error:
+        return "died", repr(error)
+    try:
+        result = selftest.in_child(folder)
+    except Exception as error:
+        return "died", repr(error)
+    if not result.passed:
+        return "crash" if "crashes the interpreter" in result.sentence else "test", result.sentence
+    return ("harmless" if intact else "silent"), result.sentence
+
+
 def text(result):
     """Both tables, and what failed."""
     by_damage, by_kind = collections.defaultdict(collections.Counter), collections.defaultdict(collections.Counter)
@@ -402,6 +502,8 @@ def text(result):
     lines += [f"{result['video_seconds']:.0f} s; the commonest reasons:"] + [f"  {count:4} {reason}" for reason, count in result["reasons"]]
     lines += ["", *_table("damaged sets of shards", STAGES, result["shards"])]
     lines += [f"{result['shard_seconds']:.0f} s; the slowest set took {result['slowest_set_seconds']:.2f} s", ""]
+    lines += [*_table("damaged artifacts", ENDS, result["artifacts"]), ""]
+    lines += [*_table("the same, hashed again", ENDS, result["rehashed"]), f"{result['artifact_seconds']:.0f} s", ""]
     return "\n".join([*lines, *result["failures"], f"{len(result['failures'])} failures"])
 
 

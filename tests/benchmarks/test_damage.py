@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import runpy
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def sets(damage, sources, tmp_path_factory):
 
 
 def test_small_run(tmp_path):
-    command = [sys.executable, SCRIPT, "--videos", "18", "--shards", "13", "--json", tmp_path / "counts.json"]
+    command = [sys.executable, SCRIPT, "--videos", "18", "--shards", "13", "--artifacts", "0", "--json", tmp_path / "counts.json"]
     environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
     done = subprocess.run(command, capture_output=True, text=True, timeout=170, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -95,3 +96,21 @@ def test_a_damaged_video_that_passes_is_counted(damage, sources, tmp_path, monke
     monkeypatch.setattr(damage, "BYTES", {"missing file": lambda data, rng, other: other})
     found = damage.damaged_videos(tmp_path, dict(list(sources.items())[2:4]), 2, 0)
     assert found["failures"] == ["MPEG-4 in mp4, missing file: 1 not reported", "MPEG-4 in avi, missing file: 1 not reported"]
+
+
+def test_damaged_artifacts_are_told_apart(damage, root, tmp_path, monkeypatch):
+    """An artifact that is whole, altered, altered and hashed again; and a defect of ours is counted."""
+    made = runpy.run_path(root / "tests" / "device" / "conftest.py")["build"](tmp_path)
+    assert damage.judge_artifact(made, True)[0] == "harmless" and damage.judge_artifact(made, False)[0] == "silent"
+    damage.rehash(made)
+    assert "seal" in json.loads((made / "artifact.json").read_text()) and damage.judge_artifact(made, True)[0] == "harmless"
+    (made / "model.tflite").write_bytes(b"weights")
+    assert damage.judge_artifact(made, False)[0] == "opening"
+    damage.rehash(made)
+    assert damage.judge_artifact(made, False)[0] == "test"
+    monkeypatch.setattr("egokeras.device.artifact.Artifact.open", lambda path: 1 / 0)
+    assert damage.judge_artifact(made, False)[0] == "died"
+    monkeypatch.setattr(damage, "export_network", lambda folder: [made])
+    (tmp_path / "work").mkdir()
+    found = damage.damaged_artifacts(tmp_path / "work", 2, 0)
+    assert len(found["failures"]) == 4 and "one flipped bit in " in found["failures"][0]
