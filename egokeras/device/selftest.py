@@ -12,6 +12,7 @@ import platform
 import signal
 import subprocess
 import sys
+import tokenize
 
 import numpy as np
 
@@ -134,7 +135,7 @@ def _stored(artifact):
         file = artifact.folder / artifact.manifest["pairs"][side][name]
         try:
             array = np.lib.format.open_memmap(file, mode="r")  # a header alone is read, whatever size it claims
-        except (ValueError, TypeError, OverflowError, OSError, SyntaxError) as error:
+        except (ValueError, TypeError, OverflowError, OSError, SyntaxError, tokenize.TokenError) as error:
             raise InputError(f"{file} is not a .npy file of numbers ({' '.join(str(error).split())[:120]}); export it again.") from None
         if (list(array.shape), array.dtype.name) != (shape, dtype):
             raise InputError(f"{file} holds {list(array.shape)} {array.dtype.name}, {MANIFEST} says {shape} {dtype}; export it again.")

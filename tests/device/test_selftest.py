@@ -126,7 +126,9 @@ def test_pairs_of_another_shape_are_named(proven, array, said):
         replay(proven)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00\x10\x00{'shape':", None])
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00\x10\x00{'shape':", b"\x93NUMPY\x01\x00\x0b\x00{'shape': (", None]
+)
 def test_pairs_that_are_no_arrays_are_named(proven, content):
     """The last claims far more numbers than the file has."""
     header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 99999999999999)}\n"
