@@ -459,13 +459,14 @@ def damaged_artifacts(folder, count, seed):
 
 def rehash(folder):
     """Make checksums for what is in the folder of an artifact, as whoever alters it on purpose can."""
-    from egokeras.files import seal, sha256, write_json
+    from egokeras.device.manifest import write_manifest
+    from egokeras.files import sha256
 
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, KeyError):  # what is no description stays as it is
         about = json.loads((folder / "artifact.json").read_text("utf-8"))
         files = [folder / name for name in about["files"] if (folder / name).is_file()]
         about["files"] = {file.name: {"sha256": sha256(file), "bytes": file.stat().st_size} for file in files}
-        write_json(folder / "artifact.json", {**about, "seal": seal(about)})
+        write_manifest(folder, about)
 
 
 def judge_artifact(folder, intact):

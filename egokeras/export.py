@@ -23,9 +23,9 @@ from egokeras.compress.qat import QAT
 from egokeras.compress.tflite import WEIGHT_ONLY
 from egokeras.device import selftest, trtexec
 from egokeras.device.artifact import Artifact
-from egokeras.device.manifest import CARRIED, CLIP, FORMAT, MANIFEST, STREAM, WINDOW
+from egokeras.device.manifest import CARRIED, CLIP, FORMAT, STREAM, WINDOW, write_manifest
 from egokeras.errors import InputError
-from egokeras.files import read_json, run_file, seal, sha256, write_json
+from egokeras.files import read_json, run_file, sha256
 from egokeras.gate import FAIL, PASS, TOO_FEW, explain
 from egokeras.gated_run import open_run
 from egokeras.recipe import find, shipped
@@ -283,7 +283,7 @@ def _ship(run, export, made, accept_untested, nearest):
         return Shipment(export=export, gate=gate, reason=_too_few(run, export, gate))
     manifest = {**stored_pairs.write(made.kind, artifact, found), **decided, "gate": gate}
     manifest["files"] = {**manifest["files"], **_for_trtexec(run, export, artifact)}
-    write_json(artifact.folder / MANIFEST, {**manifest, "seal": seal(manifest)})
+    write_manifest(artifact.folder, manifest)
     return Shipment(export=export, gate=gate, path=_move(artifact.folder, run.path / "exports" / export.name))
 
 

@@ -78,12 +78,11 @@ def _warn(lost):
 
 def _chosen(artifact, seen, stride):
     """The best `Smoothing` on these videos, which the artifact has from now on."""
-    from egokeras.device.manifest import MANIFEST
+    from egokeras.device.manifest import MANIFEST, write_manifest
     from egokeras.events import choose
-    from egokeras.files import write_json
 
     smoothing = choose(list(seen.values()), artifact.classes, artifact.clip_seconds)
-    write_json(artifact.folder / MANIFEST, {**artifact.manifest, "events": dataclasses.asdict(smoothing)})
+    write_manifest(artifact.folder, {**artifact.manifest, "events": dataclasses.asdict(smoothing)})
     said = ", ".join(f"{name} {value}" for name, value in dataclasses.asdict(smoothing).items())
     print(f"{artifact.folder / MANIFEST}: events are found with {said}, chosen every {stride:g} s on {len(seen)} videos", file=sys.stderr)
     return smoothing

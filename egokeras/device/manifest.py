@@ -15,7 +15,7 @@ import numpy as np
 
 from egokeras.device.events import Smoothing
 from egokeras.errors import CONTROL, InputError
-from egokeras.files import seal
+from egokeras.files import seal, write_json
 
 FORMAT = 2
 MANIFEST = "artifact.json"
@@ -72,6 +72,11 @@ def check_manifest(file, manifest):
         _require(re.fullmatch("[0-9a-f]{64}", str(entry.get("sha256"))), file, f"files.{name}.sha256", entry.get("sha256"))
     if "pairs" in manifest:
         _check_pairs(file, manifest)
+
+
+def write_manifest(folder, manifest):
+    """Write artifact.json into the folder of an artifact, with the seal of what it says now."""
+    write_json(folder / MANIFEST, {**manifest, "seal": seal(manifest)})
 
 
 def tensors(manifest):

@@ -11,8 +11,10 @@ import pytest
 from egokeras import cli, whole_videos
 from egokeras.data import readers
 from egokeras.data.segments import Annotations, Segment
+from egokeras.device import selftest
 from egokeras.device.artifact import Artifact
 from egokeras.device.events import Event, Smoothing
+from egokeras.device.manifest import write_manifest
 from egokeras.device.stream import Stream
 from egokeras.errors import InputError
 from egokeras.files import read_json, write_json
@@ -93,6 +95,7 @@ def test_what_is_watched_is_what_a_device_sees(artifact, videos):
 
 
 def test_what_is_chosen_is_kept_in_the_artifact(artifact, videos, capsys):
+    write_manifest(artifact, read_json(artifact / "artifact.json"))
     assert evaluate(artifact, videos, "--choose", "train", "--json") == 0
     said = capsys.readouterr()
     kept = Smoothing.of(Artifact.open(artifact).manifest)
@@ -100,6 +103,7 @@ def test_what_is_chosen_is_kept_in_the_artifact(artifact, videos, capsys):
     assert json.loads(said.out)["heads"]["verb noun"]["model"]["f1"]["50"] == 100
     assert evaluate(artifact, videos, "--json") == 0
     assert json.loads(capsys.readouterr().out)["events"] == vars(kept)
+    assert cli.main(["verify", str(artifact)]) == 0 and selftest.main([str(artifact)]) == 0
 
 
 def test_videos_that_cannot_be_watched_are_named(artifact, videos, tmp_path, capsys):
