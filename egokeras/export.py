@@ -11,8 +11,6 @@ import pathlib
 import shutil
 import tempfile
 
-import numpy as np
-
 import egokeras
 from egokeras import stored_pairs
 from egokeras.artifact_kinds import FORMATS, KINDS, MIXED, QUANTIZATIONS, Clips, made_of
@@ -55,10 +53,8 @@ class Export:
         lost_by_leaving: of early exits: accuracy that leaving may cost on top, in percentage points.
         max_lost_points: top-1 accuracy that any head may lose, in percentage points.
         min_agreement: clips on which any head must give the Keras model's top-1 class, in percent.
-        trtexec_clips: of ONNX: validation clips that lie in the artifact's folder to judge a TensorRT engine by, at most; 0 gives none of
-            the data away.
-        stored_pairs: clips or windows that the artifact holds with its own answers to them, at most (and about 4 MB, but one), so that a
-            device can tell whether it gives the same; 0 gives none of the data away.
+        stored_pairs: clips or windows that the artifact holds with its own answers to them, at most (in TFLite about 4 MB, but one), so
+            that a device can tell whether it gives the same, and with ONNX a TensorRT engine; 0 gives none of the data away.
         seed: of the choice of calibration clips.
     """
 
@@ -73,7 +69,6 @@ class Export:
     lost_by_leaving: float = 0.5
     max_lost_points: float = 1.0
     min_agreement: float = 98.0
-    trtexec_clips: int = 8
     stored_pairs: int = 8
     seed: int = 0
 
@@ -100,10 +95,8 @@ class Export:
             )
         if self.calibration_clips < 1:
             raise InputError(f"export {self.name!r}: calibration_clips is {self.calibration_clips}; int8 needs at least 1.")
-        if not 0 <= self.trtexec_clips <= 100:
-            raise InputError(f"export {self.name!r}: trtexec_clips is {self.trtexec_clips}; give 0 to 100.")
-        if self.stored_pairs < 0:
-            raise InputError(f"export {self.name!r}: stored_pairs is {self.stored_pairs}; give 0 or more.")
+        if not 0 <= self.stored_pairs <= 100:
+            raise InputError(f"export {self.name!r}: stored_pairs is {self.stored_pairs}; give 0 to 100.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -281,20 +274,10 @@ def _ship(run, export, made, accept_untested, nearest):
         return Shipment(export=export, gate=gate, reason=f"{export.name} fails its gate: {explain(gate)}{milder}.")
     if gate["answer"] == TOO_FEW:
         return Shipment(export=export, gate=gate, reason=_too_few(run, export, gate))
-    manifest = {**stored_pairs.write(made.kind, artifact, found), **decided, "gate": gate}
-    manifest["files"] = {**manifest["files"], **_for_trtexec(run, export, artifact)}
-    write_manifest(artifact.folder, manifest)
+    artifact = dataclasses.replace(artifact, manifest={**stored_pairs.write(made.kind, artifact, found), **decided, "gate": gate})
+    lines = _entries([trtexec.write(artifact)] if trtexec.fits(artifact) else [])
+    write_manifest(artifact.folder, {**artifact.manifest, "files": {**artifact.manifest["files"], **lines}})
     return Shipment(export=export, gate=gate, path=_move(artifact.folder, run.path / "exports" / export.name))
-
-
-def _for_trtexec(run, export, artifact):
-    """Entries of the files that judge a TensorRT engine."""
-    judging = run.rows[: run.counts["clips"] or None]
-    count = min(export.trtexec_clips, len(judging)) if trtexec.fits(artifact) else 0
-    if not count:
-        return {}
-    clips = run.shards.inputs(judging[np.linspace(0, len(judging) - 1, count).astype(int)])
-    return _entries(trtexec.write(artifact, {name: clips[name] for name in run.inputs}))
 
 
 def _nearest(run, export, work):

@@ -9,12 +9,13 @@ from egokeras.device import selftest
 from egokeras.device.manifest import logits, pair_tensors
 from egokeras.files import sha256
 
-BYTES = 4_000_000  # of an artifact's pairs, unless one alone is larger
+BYTES = 4_000_000  # of the pairs of TFLite files, unless one alone is larger
 STEPS = 255  # of int8, over the spread of the logits
 
 
 def write(kind, artifact, found):
-    """Write pairs into the folder of an artifact, one `.npy` for each input and output.
+    """Write pairs into the folder of an artifact: raw numbers, one file for each output and for each clip of an input, as `trtexec`
+    loads them.
 
     Args:
         kind: one of `egokeras.artifact_kinds`.
@@ -25,7 +26,9 @@ def write(kind, artifact, found):
         artifact.json's content with the pairs.
     """
     manifest = artifact.manifest
-    most = min(kind.export.stored_pairs, max(1, BYTES // _bytes_of_one(manifest)))
+    most = kind.export.stored_pairs
+    if kind.export.format != "onnx":  # whose TensorRT engine is judged by them
+        most = min(most, max(1, BYTES // _bytes_of_one(manifest)))
     if not most or not len(kind.run.rows):
         return manifest
     sure = _surer_half(found)
@@ -34,18 +37,21 @@ def write(kind, artifact, found):
     given = kind.run.shards.inputs(rows)
     about = {
         "count": len(rows),
-        "inputs": {name: f"input_{number}.npy" for number, name in enumerate(manifest["inputs"], 1)},
-        "outputs": {name: f"logits_{number}.npy" for number, name in enumerate(logits(manifest), 1)},
+        "inputs": {name: [f"input_{number}_{row:02}.bin" for row in range(len(rows))] for number, name in enumerate(manifest["inputs"], 1)},
+        "outputs": {name: [f"logits_{number}.bin"] for number, name in enumerate(logits(manifest), 1)},
         "steps": _steps(kind, found),
     }
     described = {**manifest, "pairs": about}
     dtypes = {side_and_name: dtype for side_and_name, (_, dtype) in pair_tensors(described).items()}
     inputs = {name: np.asarray(given[name], dtypes["inputs", name]) for name in about["inputs"]}
     arrays = {"inputs": inputs, "outputs": selftest.predict(artifact, inputs)}
+    entries = {}
     for side, name in dtypes:
-        np.save(artifact.folder / about[side][name], np.asarray(arrays[side][name], dtypes[side, name]))
-    files = [artifact.folder / file for side in arrays for file in about[side].values()]
-    entries = {file.name: {"sha256": sha256(file), "bytes": file.stat().st_size} for file in files}
+        files = [artifact.folder / file for file in about[side][name]]
+        values = np.asarray(arrays[side][name], dtypes[side, name])
+        for file, part in zip(files, np.split(values, len(files)), strict=True):
+            file.write_bytes(part.tobytes())
+            entries[file.name] = {"sha256": sha256(file), "bytes": file.stat().st_size}
     return {**described, "files": {**manifest["files"], **entries}}
 
 

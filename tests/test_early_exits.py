@@ -155,11 +155,13 @@ def test_nothing_behind_the_exit_is_computed(shipments, clips, monkeypatch):
         np.testing.assert_array_equal(found[head], expected.logits[head])
 
 
-def test_the_folder_holds_a_file_for_each_exit_and_nothing_else(shipments):
+def test_the_folder_holds_a_file_for_each_exit_and_pairs_and_nothing_else(shipments):
     for shipment in shipments:
         assert sorted(file.name for file in shipment.path.iterdir()) == [
             "artifact.json",
             *(f"exit_{number}.tflite" for number in range(1, 5)),
+            *(f"input_{number}_0{row}.bin" for number in (1, 2) for row in range(8)),
+            *(f"logits_{number}.bin" for number in range(1, 9)),
         ]
 
 

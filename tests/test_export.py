@@ -121,7 +121,7 @@ def test_the_artifact_explains_itself(shipments, run_dir, data):
 
     small = shipments[1].path
     about = json.loads((small / "artifact.json").read_text())
-    files = ["input_1.npy", "logits_1.npy", "logits_2.npy", "model.tflite"]
+    files = [*(f"input_1_0{number}.bin" for number in range(8)), "logits_1.bin", "logits_2.bin", "model.tflite"]
     assert sorted(path.name for path in small.iterdir()) == ["artifact.json", *files]
     assert about["files"] == {file: {"sha256": sha256(small / file), "bytes": (small / file).stat().st_size} for file in files}
     assert about["seal"] == seal(about)

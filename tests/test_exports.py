@@ -127,8 +127,6 @@ def test_what_onnx_needs_is_said(run_dir, monkeypatch):
         ship_all([load("onnx")], run_dir)
     with pytest.raises(InputError, match="quantization 'float16' is not made in onnx; give one of int8, mixed, float32"):
         Export(name="x", format="onnx", quantization="float16")
-    with pytest.raises(InputError, match="trtexec_clips is -1; give 0 to 100"):
-        Export(name="x", trtexec_clips=-1)
 
 
 def test_the_step_of_a_stream_is_refused_for_a_model_of_clips(run_dir):

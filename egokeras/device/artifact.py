@@ -74,6 +74,11 @@ class Artifact:
         """`clip`, `stream` or `anticipation_step`."""
         return self.manifest.get("kind", CLIP)
 
+    @property
+    def runtime(self):
+        """The package that runs its files, `ai-edge-litert` or `onnxruntime`."""
+        return "onnxruntime" if self.files[0].suffix == ".onnx" else "ai-edge-litert"
+
     def expect(self, *kinds):
         """Refuse an artifact that is of none of some kinds.
 

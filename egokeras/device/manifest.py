@@ -5,8 +5,8 @@ frame and a state, every `clip_seconds / frames` seconds, and an `anticipation_s
 `anticipation.step` seconds; both give predictions and the new state, whose tensors have the names of the old. What computes this are
 `parts`: TFLite or ONNX files, each of which takes inputs of the artifact and what those before it gave. With early exits each part ends
 in one.
-`pairs` are inputs with the logits that these files gave where they were exported, see `egokeras.device.selftest`. `seal` is the checksum of
-the rest: who means to edit a description takes it out.
+`pairs` are inputs, a file of raw numbers for each clip, with the logits that these files gave where they were exported, see
+`egokeras.device.selftest`. `seal` is the checksum of the rest: who means to edit a description takes it out.
 """
 
 import re
@@ -95,7 +95,7 @@ def logits(manifest):
 
 
 def pair_tensors(manifest):
-    """(`inputs` or `outputs`, name) to (shape as a list, name of the dtype) of the arrays of an artifact's pairs, all pairs in one."""
+    """(`inputs` or `outputs`, name) to (shape as a list, name of the dtype) of the pairs, all in one array."""
     pairs, kind = manifest["pairs"], manifest.get("kind", CLIP)
     times = {STREAM: lambda: [manifest["sampling"]["frames"]], STEP: lambda: [manifest["anticipation"]["steps"]]}.get(kind, list)()
     taken = {
@@ -113,9 +113,11 @@ def _check_pairs(file, manifest):
         found = _field(file, pairs, side, dict, "pairs.")
         _require(set(found) == set(names), file, f"pairs.{side}", list(found))
         for name, stored in found.items():
-            _require(isinstance(stored, str) and not CONTROL.search(stored), file, f"pairs.{side}.{name}", stored)
-            if stored not in manifest["files"]:
-                raise InputError(f"{file}: files has no entry for {stored!r} of pairs; export it again.")
+            plain = isinstance(stored, list) and stored and all(isinstance(each, str) and not CONTROL.search(each) for each in stored)
+            _require(plain, file, f"pairs.{side}.{name}", stored)
+            missing = [each for each in stored if each not in manifest["files"]]
+            if missing:
+                raise InputError(f"{file}: files has no entry for {missing[0]!r} of pairs; export it again.")
     fine = all(type(step) in (int, float) and 0 <= step < float("inf") for step in steps.values())
     _require(fine and set(steps) == set(pairs["outputs"]), file, "pairs.steps", steps)
 

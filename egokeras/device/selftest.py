@@ -1,18 +1,19 @@
 """Does an artifact answer here as it did where it was exported? It holds inputs with the logits that its own files gave there.
 
-Needs numpy and ai-edge-litert. On a device, `python -m egokeras.device.selftest ARTIFACT` answers in one sentence.
+Needs numpy and ai-edge-litert, or onnxruntime for ONNX files. On a device, `python -m egokeras.device.selftest ARTIFACT` answers in one
+sentence.
 """
 
 import dataclasses
-import importlib.metadata
+import importlib
 import json
+import math
 import os
 import pathlib
 import platform
 import signal
 import subprocess
 import sys
-import tokenize
 
 import numpy as np
 
@@ -95,9 +96,9 @@ def replay(artifact):
     if about is None:
         _ = artifact.parts
         return Result(passed=True, pairs=0, sentence=f"{artifact.folder}: its files load, and it holds no pairs to answer.")
-    stored = _stored(artifact)
-    found = predict(artifact, stored["inputs"])
-    figures = [_compare(expected, found[output], about["steps"][output], exact) for output, expected in stored["outputs"].items()]
+    pairs = stored(artifact)
+    found = predict(artifact, pairs["inputs"])
+    figures = [_compare(expected, found[output], about["steps"][output], exact) for output, expected in pairs["outputs"].items()]
     share, largest, other = (np.array(values) for values in zip(*figures, strict=True))
     worst = int(np.argmax(np.where(np.isnan(share), np.inf, share)))
     changed = int(np.any(other, axis=0).sum())
@@ -106,8 +107,8 @@ def replay(artifact):
         if exact
         else f"{share[worst] * STEPS:.2g} quantization steps (limit {STEPS})"
     )
-    runtime = f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')} on {platform.machine()}"
-    apart = f"logits of {list(stored['outputs'])[worst]} differ by up to {limit}"
+    runtime = f"{artifact.runtime} {_version(artifact.runtime)} on {platform.machine()}"
+    apart = f"logits of {list(pairs['outputs'])[worst]} differ by up to {limit}"
     count = about["count"]
     if bool((share <= 1).all()) and not changed:
         sentence = f"{artifact.folder}: {runtime} answers its {count} stored pairs as where it was exported, {apart}."
@@ -128,18 +129,24 @@ def _compare(expected, found, step, exact):
     return difference / tolerance, difference, other
 
 
-def _stored(artifact):
-    """The pairs' arrays: `inputs` and `outputs`, each by name."""
-    arrays: dict = {}
+def _version(package):
+    """Of the module: that of onnxruntime comes in packages of several names."""
+    return importlib.import_module(package.replace("-", "_")).__version__
+
+
+def stored(artifact):
+    """The pairs of an artifact that has some: `inputs` and `outputs`, each name to (pairs, ...).
+
+    Raises:
+        InputError: their files are not what artifact.json says.
+    """
+    arrays: dict = {"inputs": {}, "outputs": {}}
     for (side, name), (shape, dtype) in pair_tensors(artifact.manifest).items():
-        file = artifact.folder / artifact.manifest["pairs"][side][name]
-        try:
-            array = np.lib.format.open_memmap(file, mode="r")  # a header alone is read, whatever size it claims
-        except (ValueError, TypeError, OverflowError, OSError, SyntaxError, tokenize.TokenError) as error:
-            raise InputError(f"{file} is not a .npy file of numbers ({' '.join(str(error).split())[:120]}); export it again.") from None
-        if (list(array.shape), array.dtype.name) != (shape, dtype):
-            raise InputError(f"{file} holds {list(array.shape)} {array.dtype.name}, {MANIFEST} says {shape} {dtype}; export it again.")
-        arrays.setdefault(side, {})[name] = np.array(array)
+        data = b"".join((artifact.folder / file).read_bytes() for file in artifact.manifest["pairs"][side][name])
+        if len(data) != math.prod(shape) * np.dtype(dtype).itemsize:
+            found = f"its pairs have {len(data)} bytes of {name!r}"
+            raise InputError(f"{artifact.folder}: {found}, {MANIFEST} says {shape} {dtype}; export it again.")
+        arrays[side][name] = np.frombuffer(data, dtype).reshape(shape)
     return arrays
 
 

@@ -1,7 +1,8 @@
 """TensorRT without its Python: what `trtexec` needs to build, run and time an artifact's ONNX file, and whether its engine answers right.
 
-`write` puts raw clips, onnxruntime's answers to them and the lines to type into the artifact's folder; `judge` and `latency` read what
-these lines write. The formats are those of NVIDIA/TensorRT, samples/common: sampleUtils.cpp loads inputs, sampleReporting.cpp exports.
+`write` puts the lines to type into the artifact's folder, where its stored pairs are clips and onnxruntime's answers to them; `judge` and
+`latency` read what these lines write. The formats are those of NVIDIA/TensorRT, samples/common: sampleUtils.cpp loads inputs,
+sampleReporting.cpp exports.
 """
 
 import json
@@ -10,12 +11,12 @@ import re
 
 import numpy as np
 
-from egokeras.device.manifest import CLIP
+from egokeras.device import selftest
+from egokeras.device.manifest import CLIP, logits
 from egokeras.errors import InputError
 from egokeras.files import atomic, read_json, write_json
 
 LINES, LATENCY = "trtexec.txt", "latency.json"
-EXPECTED = re.compile(r"clip_\d+\.expected\.json")
 ENGINES = {
     "float32": {"fp16": "--fp16", "fp16_sparse": "--fp16 --sparsity=enable"},
     "int8": {"int8": "--int8 --fp16", "int8_sparse": "--int8 --fp16 --sparsity=enable"},
@@ -24,61 +25,35 @@ WARM_UP = 200  # milliseconds; older versions export the times of the warm-up, t
 MOST_DIFFERENT = 0.1  # of the largest logit: what int8 itself may move, see tests/compress/test_tflite.py
 ABOUT = """\
 For TensorRT 8.5 to 10 (JetPack 5.1 and 6), in this folder, on the device that shall run the model: an engine fits no other. trtexec lies
-in /usr/src/tensorrt/bin. The clips are some that judged the model, their expected.json is what onnxruntime answers. --sparsity=enable
-is faster where the weights are 2:4 sparse, and changes nothing where they are not.
+in /usr/src/tensorrt/bin. input_*.bin are clips that judged the model, logits_*.bin what onnxruntime answers to them. --sparsity=enable is
+faster where the weights are 2:4 sparse, and changes nothing where they are not.
 """
 
 
 def fits(artifact):
-    """Whether `trtexec` can be given an artifact: one ONNX file that takes clips, in a precision that has a line."""
+    """Whether `trtexec` can be given an artifact: one ONNX file that takes clips, in a precision that has a line, with stored pairs."""
     one = len(artifact.files) == 1 and artifact.files[0].suffix == ".onnx"
-    return one and artifact.kind == CLIP and artifact.manifest["quantization"] in ENGINES
+    return one and artifact.kind == CLIP and artifact.manifest["quantization"] in ENGINES and "pairs" in artifact.manifest
 
 
-def write(artifact, clips):
-    """Write clips, expected answers and `trtexec.txt` into the folder of an artifact that `fits`.
-
-    Args:
-        artifact: the `egokeras.device.artifact.Artifact`.
-        clips: input to (clips, frames, height, width, channels) uint8; not more than 100.
-
-    Returns:
-        The paths of the files.
-    """
-    folder, written = artifact.folder, []
-    for number, values in enumerate(zip(*clips.values(), strict=True)):
-        clip = {name: np.ascontiguousarray(value[None]) for name, value in zip(clips, values, strict=True)}
-        for name, pixels in clip.items():
-            written.append(folder / _raw(number, name))
-            with atomic(written[-1]) as file:
-                file.write(pixels.tobytes())
-        written.append(folder / f"clip_{number:02}.expected.json")
-        write_json(written[-1], [_described(head, logits) for head, logits in artifact.parts.run(clip).items()])
-    with atomic(folder / LINES, "w") as file:
-        file.write("\n".join([ABOUT, *_lines(artifact, list(clips), number + 1)]))
-    return [*written, folder / LINES]
+def write(artifact):
+    """Write `trtexec.txt` into the folder of an artifact that `fits`; returns its path."""
+    with atomic(artifact.folder / LINES, "w") as file:
+        file.write("\n".join([ABOUT, *_lines(artifact)]))
+    return artifact.folder / LINES
 
 
-def _raw(number, name):
-    return f"clip_{number:02}.{name}.bin"
-
-
-def _described(head, logits):
-    """As trtexec describes a tensor."""
-    return {"name": head, "dimensions": "x".join(map(str, logits.shape)), "values": logits.ravel().tolist()}
-
-
-def _lines(artifact, inputs, count):
-    (file,) = artifact.files
+def _lines(artifact):
+    (file,), pairs = artifact.files, artifact.manifest["pairs"]
+    clips = [",".join(f"{name}:{files[number]}" for name, files in pairs["inputs"].items()) for number in range(pairs["count"])]
     for engine, options in ENGINES[artifact.manifest["quantization"]].items():
-        loads = ["--loadInputs=" + ",".join(f"{name}:{_raw(number, name)}" for name in inputs) for number in range(count)]
-        saves = [f"--exportOutput={engine}.output_{number:02}.json" for number in range(count)]
+        saves = [f"--exportOutput={engine}.output_{number:02}.json" for number in range(len(clips))]
         yield (
-            f"trtexec --onnx={file.name} {options} --saveEngine={engine}.engine {loads[0]} {saves[0]} "
+            f"trtexec --onnx={file.name} {options} --saveEngine={engine}.engine --loadInputs={clips[0]} {saves[0]} "
             f"--warmUp={WARM_UP} --exportTimes={engine}.times.json"
         )
-        for load, save in zip(loads[1:], saves[1:], strict=True):
-            yield f"trtexec --loadEngine={engine}.engine {load} {save} --warmUp=0 --iterations=1 --duration=0"
+        for clip, save in zip(clips[1:], saves[1:], strict=True):
+            yield f"trtexec --loadEngine={engine}.engine --loadInputs={clip} {save} --warmUp=0 --iterations=1 --duration=0"
         yield f"egokeras verify . --trtexec {engine}.output_*.json {engine}.times.json\n"
 
 
@@ -142,7 +117,7 @@ def judge(artifact, outputs):
     """Compare an engine's answers with the expected ones.
 
     Args:
-        artifact: the `egokeras.device.artifact.Artifact`, with `write`'s files.
+        artifact: the `egokeras.device.artifact.Artifact`.
         outputs: as `read` gives them, of the first clips.
 
     Returns:
@@ -152,20 +127,17 @@ def judge(artifact, outputs):
     Raises:
         InputError: the artifact has no expected answers, or the files are of another model.
     """
-    stored = [artifact.folder / name for name in sorted(artifact.manifest["files"]) if EXPECTED.fullmatch(name)]
-    if not stored:
+    if not fits(artifact):
         raise InputError(f"{artifact.folder} has no answers for trtexec; export its run with onnx or onnx_int8.")
-    if not 0 < len(outputs) <= len(stored):
-        raise InputError(f"{artifact.folder} has {len(stored)} clips, there are {len(outputs)} files of --exportOutput; give one a clip.")
-    expected = [{row["name"]: _array(path, row) for row in read_json(path)} for path in stored[: len(outputs)]]
-    for (path, found), right in zip(outputs, expected, strict=True):
-        shapes, wanted = ({head: logits.shape for head, logits in each.items()} for each in (found, right))
+    count, wanted = artifact.manifest["pairs"]["count"], {head: tuple(shape) for head, shape in logits(artifact.manifest).items()}
+    if not 0 < len(outputs) <= count:
+        raise InputError(f"{artifact.folder} has {count} clips, there are {len(outputs)} files of --exportOutput; give one a clip.")
+    for path, found in outputs:
+        shapes = {head: values.shape for head, values in found.items()}
         if shapes != wanted:
             raise InputError(f"{path} has {_said(shapes)}, {artifact.folder} gives {_said(wanted)}; build the engine of this artifact.")
-    return {
-        head: _compared(np.concatenate([right[head] for right in expected]), np.concatenate([found[head] for _, found in outputs]))
-        for head in expected[0]
-    }
+    expected = selftest.stored(artifact)["outputs"]
+    return {head: _compared(expected[head][: len(outputs)], np.concatenate([found[head] for _, found in outputs])) for head in wanted}
 
 
 def _said(shapes):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from egokeras import cli
 from egokeras.device import selftest
 from egokeras.device.artifact import Artifact
+from egokeras.device.manifest import write_manifest
 from egokeras.errors import InputError
-from egokeras.files import seal, sha256, write_json
+from egokeras.files import sha256, write_json
 
 COUNT = 3
 
@@ -26,24 +28,29 @@ def describe(folder, **changes):
     write_json(folder / "artifact.json", about)
 
 
+def store(folder, clips, verbs, nouns):
+    """Put pairs into an artifact, the first clip in a file of its own."""
+    for name, array in {"first": clips[:1], "others": clips[1:], "verbs": verbs, "nouns": nouns}.items():
+        (folder / f"{name}.bin").write_bytes(array.tobytes())
+    files = {"inputs": {"rgb": ["first.bin", "others.bin"]}, "outputs": {"verb": ["verbs.bin"], "noun": ["nouns.bin"]}}
+    describe(folder, pairs={"count": len(clips), **files, "steps": {"verb": 0.01, "noun": 0.02}})
+
+
 @pytest.fixture
 def proven(tiny, tmp_path):
     """The artifact of known answers with three pairs, worked out by hand."""
     folder = shutil.copytree(tiny, tmp_path / "proven")
     clips = np.random.default_rng(0).integers(0, 256, (COUNT, 4, 12, 16, 3), np.uint8)
     clips[:, 0], clips[..., 1] = 200, 250  # sure of noun 0, mostly, and of verb 1
-    np.save(folder / "pictures.npy", clips)
-    np.save(folder / "verbs.npy", (clips.mean((1, 2, 3)) / 16).astype(np.float32))
-    np.save(folder / "nouns.npy", (clips[:, [0, 3]].mean((2, 3, 4)) / 16).astype(np.float32))
-    files = {"inputs": {"rgb": "pictures.npy"}, "outputs": {"verb": "verbs.npy", "noun": "nouns.npy"}}
-    describe(folder, pairs={"count": COUNT, **files, "steps": {"verb": 0.01, "noun": 0.02}})
+    verbs, nouns = clips.mean((1, 2, 3)) / 16, clips[:, [0, 3]].mean((2, 3, 4)) / 16
+    store(folder, clips, verbs.astype(np.float32), nouns.astype(np.float32))
     return folder
 
 
 def shift(folder, file, by, row=0, column=0, quantization="float32"):
-    array = np.load(folder / file)
+    array = np.fromfile(folder / file, np.float32).reshape(COUNT, -1)
     array[row, column] += by
-    np.save(folder / file, array)
+    array.tofile(folder / file)
     describe(folder, quantization=quantization)
 
 
@@ -65,18 +72,18 @@ def test_the_same_answers(proven, capsys):
 @pytest.mark.parametrize(
     ("quantization", "file", "by", "passed", "said"),
     [
-        ("float32", "verbs.npy", 0.001, True, "differ by up to 0.001 "),  # of 250 / 16 = 15.6: 0.6e-4
-        ("float32", "verbs.npy", 0.002, False, "logits of verb differ by up to 0.002 "),  # 1.3e-4
-        ("int8", "verbs.npy", 0.15, True, "15 quantization steps"),
-        ("int8", "nouns.npy", 0.30, True, "15 quantization steps"),
+        ("float32", "verbs.bin", 0.001, True, "differ by up to 0.001 "),  # of 250 / 16 = 15.6: 0.6e-4
+        ("float32", "verbs.bin", 0.002, False, "logits of verb differ by up to 0.002 "),  # 1.3e-4
+        ("int8", "verbs.bin", 0.15, True, "15 quantization steps"),
+        ("int8", "nouns.bin", 0.30, True, "15 quantization steps"),
         (
             "int8",
-            "nouns.npy",
+            "nouns.bin",
             0.34,
             False,
             "logits of noun differ by up to 17 quantization steps (limit 16), 0 of 3 pairs have another top-1",
         ),
-        ("int8", "verbs.npy", 99.0, False, "1 of 3 pairs have another top-1; do not use it with this runtime"),
+        ("int8", "verbs.bin", 99.0, False, "1 of 3 pairs have another top-1; do not use it with this runtime"),
     ],
 )
 def test_how_far_answers_may_differ(proven, quantization, file, by, passed, said):
@@ -110,42 +117,34 @@ def test_without_pairs_the_files_are_loaded(tiny, tmp_path):
     assert not result.passed and "model.tflite cannot be loaded" in result.sentence
 
 
-@pytest.mark.parametrize(
-    ("array", "said"),
-    [
-        (np.zeros((COUNT, 4), np.float32), r"holds \[3, 4\] float32, artifact.json says \[3, 3\] float32"),
-        (np.zeros((COUNT, 3)), r"holds \[3, 3\] float64"),
-        (np.zeros((COUNT + 1, 3), np.float32), r"holds \[4, 3\] float32"),
-        (np.array([[{}] * 3] * COUNT), "is not a .npy file of numbers"),
-    ],
-)
-def test_pairs_of_another_shape_are_named(proven, array, said):
-    np.save(proven / "verbs.npy", array)
+@pytest.mark.parametrize("count", [0, 1, 5, 7])
+def test_pairs_of_another_size_are_named(proven, count):
+    (proven / "nouns.bin").write_bytes(bytes(4 * count))
     describe(proven)
-    with pytest.raises(InputError, match=rf"verbs\.npy {said}"):
+    with pytest.raises(InputError, match=rf"proven: its pairs have {4 * count} bytes of 'noun', artifact\.json says \[3, 2\] float32"):
         replay(proven)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00\x10\x00{'shape':", b"\x93NUMPY\x01\x00\x0b\x00{'shape': (", None]
-)
-def test_pairs_that_are_no_arrays_are_named(proven, content):
-    """The last claims far more numbers than the file has."""
-    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 99999999999999)}\n"
-    (proven / "verbs.npy").write_bytes(
-        content if content is not None else b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
-    )
-    describe(proven)
-    with pytest.raises(InputError, match=r"verbs\.npy is not a \.npy file of numbers|verbs\.npy holds \[3, 9"):
-        replay(proven)
+def test_onnx_answers_too_and_without_onnxruntime_the_way_out_is_said(tiny_onnx, tmp_path, monkeypatch, capsys):
+    folder = shutil.copytree(tiny_onnx, tmp_path / "onnx")
+    clips = np.random.default_rng(0).integers(0, 256, (2, 4, 12, 16, 3), np.uint8)
+    logits = selftest.predict(Artifact.open(folder), {"rgb": clips})
+    store(folder, clips, logits["verb"], logits["noun"])
+    assert ": onnxruntime 1." in (found := selftest.in_child(folder)).sentence and found.passed and found.pairs == 2
+    store(folder, clips, logits["verb"] + 0.1, logits["noun"])
+    assert not replay(folder).passed
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert selftest.main([str(folder)]) == 1
+    said = "model.onnx is run by onnxruntime, which is not installed; run `pip install onnxruntime`."
+    assert capsys.readouterr().out == f"{folder}/{said}\n"
 
 
 def test_a_missing_file_of_pairs_is_named(proven):
-    (proven / "nouns.npy").unlink()
-    with pytest.raises(InputError, match=r"nouns\.npy is missing; copy the whole folder again"):
+    (proven / "nouns.bin").unlink()
+    with pytest.raises(InputError, match=r"nouns\.bin is missing; copy the whole folder again"):
         replay(proven)
     describe(proven)
-    with pytest.raises(InputError, match=r"files has no entry for 'nouns\.npy' of pairs; export it again"):
+    with pytest.raises(InputError, match=r"files has no entry for 'nouns\.bin' of pairs; export it again"):
         replay(proven)
 
 
@@ -155,9 +154,11 @@ def test_a_missing_file_of_pairs_is_named(proven):
         ("count", 0),
         ("count", "3"),
         ("inputs", {}),
-        ("inputs", {"rgb": 3}),
-        ("outputs", {"verb": "verbs.npy"}),
-        ("outputs", {"verb": "verbs.npy", "noun": "no\x1buns.npy"}),
+        ("inputs", {"rgb": "first.bin"}),
+        ("inputs", {"rgb": []}),
+        ("inputs", {"rgb": [3]}),
+        ("outputs", {"verb": ["verbs.bin"]}),
+        ("outputs", {"verb": ["verbs.bin"], "noun": ["no\x1buns.bin"]}),
         ("steps", {"verb": 0.1}),
         ("steps", {"verb": 0.1, "noun": float("nan")}),
         ("steps", {"verb": 0.1, "noun": -1}),
@@ -172,7 +173,7 @@ def test_pairs_that_no_export_writes_are_refused(proven, field, value):
 
 def test_a_sealed_description_is_not_altered(proven):
     about = json.loads((proven / "artifact.json").read_text())
-    write_json(proven / "artifact.json", {**about, "seal": seal(about)})
+    write_manifest(proven, about)
     assert replay(proven).passed
     (proven / "artifact.json").write_text((proven / "artifact.json").read_text().replace("fridge", "frigde"))
     with pytest.raises(InputError, match=r"artifact\.json was altered: its seal does not fit"):
@@ -197,13 +198,13 @@ def test_verify_says_what_was_found(proven, capsys):
     assert cli.main(["verify", str(proven)]) == 0
     said = capsys.readouterr().out
     assert "everything is as it was written" in said and "answers its 3 stored pairs as where it was exported" in said
-    shift(proven, "verbs.npy", 99.0)
+    shift(proven, "verbs.bin", 99.0)
     assert cli.main(["verify", str(proven), "--json"]) == 1
     (finding,) = json.loads(capsys.readouterr().out)["findings"]
     assert "answers otherwise than where it was exported: logits of verb differ" in finding
 
 
-FILES = ("model.tflite", "artifact.json", "pictures.npy", "nouns.npy")
+FILES = ("model.tflite", "artifact.json", "others.bin", "nouns.bin")
 
 
 @settings(max_examples=60)
@@ -244,11 +245,7 @@ def tiny_proven(tiny, tmp_path_factory):
     """As `proven`, sealed, with the answers of the file itself."""
     folder = shutil.copytree(tiny, tmp_path_factory.mktemp("sealed") / "sealed")
     clips = np.random.default_rng(0).integers(0, 256, (2, 4, 12, 16, 3), np.uint8)
-    arrays = {"clips": clips, **selftest.predict(Artifact.open(folder), {"rgb": clips})}
-    for name, file in (("clips", "pictures"), ("verb", "verbs"), ("noun", "nouns")):
-        np.save(folder / f"{file}.npy", arrays[name])
-    files = {"inputs": {"rgb": "pictures.npy"}, "outputs": {"verb": "verbs.npy", "noun": "nouns.npy"}}
-    describe(folder, pairs={"count": 2, **files, "steps": {"verb": 0.01, "noun": 0.02}})
-    about = json.loads((folder / "artifact.json").read_text())
-    write_json(folder / "artifact.json", {**about, "seal": seal(about)})
+    logits = selftest.predict(Artifact.open(folder), {"rgb": clips})
+    store(folder, clips, logits["verb"], logits["noun"])
+    write_manifest(folder, json.loads((folder / "artifact.json").read_text()))
     return folder
