@@ -185,8 +185,6 @@ def _check_kinds(exports, run):
             raise InputError(
                 f"{run.path} becomes {' or '.join(kinds)}, export {export.name!r} makes {export.kind!r}; give one of {fitting}."
             )
-        if export.format == "onnx":
-            need(f"export {export.name!r}", "onnx", *ONNX)
         frames = next(iter(run.inputs.values())).shape[1]
         if 0 < export.reset_frames < frames:
             raise InputError(
@@ -210,6 +208,8 @@ def _convert(run, exports, work):
 def _planned(kind, work):
     (work / kind.export.name).mkdir()
     try:
+        if kind.export.format == "onnx":
+            need(f"export {kind.export.name!r}", "onnx", *ONNX)
         if kind.export.quantization == WEIGHT_ONLY:
             need("weight_only", "weight_only", "ai_edge_quantizer")
         return kind.conversions(work)

@@ -6,7 +6,7 @@ import pathlib
 from egokeras import target
 from egokeras.artifact_kinds import made_of
 from egokeras.device import latency
-from egokeras.device.artifact import Artifact
+from egokeras.device.artifact import RUNTIMES, Artifact
 from egokeras.errors import InputError, plain
 from egokeras.export import load, names, ship_all
 from egokeras.files import read_json, write_json
@@ -29,8 +29,9 @@ def search(run_dir, shards=None, accept_untested=False, latencies=None, wanted=(
 
     Returns:
         A record: run, `latency_of` (`host` or the file), `processor`, `target`, `best` and `nearest` (names, or None), and `exports`: for
-        each name, kind, quantization, path (None if it was refused), bytes, top1 (by what is judged), accuracy (percentage points that the
-        worst head has more than Keras), agreement (of the worst head, in percent), p50_ms, p95_ms, peak_memory_mb, pareto, reason.
+        each name, kind, runtime (of `egokeras.device.artifact.RUNTIMES`), quantization, path (None if it was refused), bytes, top1 (by what
+        is judged), accuracy (percentage points that the worst head has more than Keras), agreement (of the worst head, in percent),
+        p50_ms, p95_ms, peak_memory_mb, pareto, reason.
 
     Raises:
         InputError: the run, the data or the file of latencies cannot be used.
@@ -42,7 +43,7 @@ def search(run_dir, shards=None, accept_untested=False, latencies=None, wanted=(
     rows = [_row(shipment, times or _measured) for shipment in track(shipments, "latency", unit="file")]
     made = {row["name"]: _figures(row) for row in rows if row["path"]}
     for row in rows:
-        rivals = {name: made[name] for name in made if _kind(rows, name) == row["kind"]}
+        rivals = {name: made[name] for name in made if _group(rows, name) == (row["kind"], row["runtime"])}
         row["pareto"] = row["name"] in target.undominated(rivals)
     found, nearest = target.best(made, wanted) if wanted else (None, None)
     record = {
@@ -59,8 +60,8 @@ def search(run_dir, shards=None, accept_untested=False, latencies=None, wanted=(
     return record
 
 
-def _kind(rows, name):
-    return next(row["kind"] for row in rows if row["name"] == name)
+def _group(rows, name):
+    return next((row["kind"], row["runtime"]) for row in rows if row["name"] == name)
 
 
 def _measured(path):
@@ -107,6 +108,7 @@ def _row(shipment, measure):
     return {
         "name": export.name,
         "kind": export.kind,
+        "runtime": RUNTIMES[export.format],
         "quantization": export.quantization,
         "path": None if shipment.path is None else str(shipment.path),
         "bytes": size,
@@ -132,16 +134,17 @@ def _figures(row):
 def text(record):
     """The record as a table; of many anticipation times or exits, the last that was judged of each head stands for them."""
     heads = _heads(record["exports"])
-    columns = ["", "export", "kind", "size MB", *heads, "vs Keras", "agreement", "p50 ms", "p95 ms", "memory MiB", "processor, or reason"]
+    measured = ["vs Keras", "agreement", "p50 ms", "p95 ms", "memory MiB"]
+    columns = ["", "export", "kind", "runtime", "size MB", *heads, *measured, "processor, or reason"]
     rows = [columns, *(_cells(row, heads, record["processor"]) for row in record["exports"])]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [
-            cell.ljust(width) if place < 3 else cell.rjust(width) for place, (cell, width) in enumerate(zip(row[:-1], widths, strict=False))
+            cell.ljust(width) if place < 4 else cell.rjust(width) for place, (cell, width) in enumerate(zip(row[:-1], widths, strict=False))
         ]
         yield "  ".join([*cells, row[-1]]).rstrip()
     where = "this host" if record["latency_of"] == "host" else f"the device of {record['latency_of']}"
-    yield "* no other of its kind is as good in all of size, accuracy, agreement, latency and memory, and better in one."
+    yield "* no other of its kind and runtime is as good in all of size, accuracy, agreement, latency and memory, and better in one."
     yield plain(f"Latency of {where}, {record['processor']}, one thread: of a clip, with all exits; of a stream, one frame or observation.")
 
 
@@ -174,8 +177,8 @@ def _cells(row, heads, processor):
     size = None if row["bytes"] is None else row["bytes"] / 1e6
     change = NOTHING if row["accuracy"] is None else f"{row['accuracy'] + 0.0:+.2f}"
     numbers = [_number(value) for value in (row["agreement"], row["p50_ms"], row["p95_ms"], row["peak_memory_mb"])]
-    mark = "*" if row.get("pareto") else ""
-    return [mark, row["name"], row["kind"], _number(size), *map(_number, top1), change, *numbers, plain(row["reason"] or processor)]
+    mark, about = "*" if row.get("pareto") else "", (row["name"], row["kind"], row["runtime"])
+    return [mark, *about, _number(size), *map(_number, top1), change, *numbers, plain(row["reason"] or processor)]
 
 
 def _number(value):

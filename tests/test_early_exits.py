@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import pathlib
+import shutil
 
 import keras
 import numpy as np
 import pytest
 
-from egokeras import artifact_kinds, cli, exit_ensemble, export, wise
+from egokeras import artifact_kinds, cli, exit_ensemble, export, gated_run, wise
 from egokeras.compress import conversion
 from egokeras.device import selftest
 from egokeras.device.artifact import Artifact
@@ -172,6 +174,21 @@ def test_int8_parts_compute_in_int8(shipments):
         details = Interpreter(str(file)).get_tensor_details()
         kernels = [detail["dtype"] for detail in details if len(detail["shape"]) == 4 and "conv" in detail["name"]]
         assert kernels.count(np.int8) >= 1, file
+
+
+def test_without_labels_of_a_head_no_threshold_is_chosen(run_dir, shipments, monkeypatch):
+    def convert(conversions):
+        for each in conversions:
+            shutil.copy(shipments[0].path / pathlib.Path(each.file).name, each.file)
+        return [None] * len(conversions)
+
+    monkeypatch.setattr(export, "convert", convert)
+    labels = gated_run.Run.labels
+    monkeypatch.setattr(
+        gated_run.Run, "labels", lambda run, head: np.full_like(labels(run, head), -1) if head == "noun" else labels(run, head)
+    )
+    (shipment,) = ship_all([dataclasses.replace(load("early_exit_float32"), name="blind", **LENIENT)], run_dir)
+    assert shipment.path is None and "no validation clip has a label of 'noun', so no threshold can be chosen" in shipment.reason
 
 
 def test_a_run_that_is_not_weighed_is_told_how(run_dir, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """A small trained network through the whole road: files that pass, files that are refused, and nothing left behind."""
 
+import importlib.util
 import json
 import re
 import shutil
@@ -280,3 +281,23 @@ def test_the_command_prints_the_gate_and_fails_where_a_file_is_refused(quick, da
     (record,) = json.loads(printed.out)
     assert record["path"] is None and record["gate"]["limits"]["agreement"] == 99.9 and record["gate"]["answer"] == "too few clips"
     assert "error: int8 cannot be judged" in printed.err
+
+
+def test_what_has_no_thresholds_is_refused_and_the_others_ship(quick, monkeypatch, capsys):
+    def decided(kind, found):
+        if kind.export.name == "int8":
+            raise InputError("no threshold can be chosen; give --data.")
+        return {}
+
+    monkeypatch.setattr(artifact_kinds.Clips, "decided", decided)
+    assert cli.main(["export", str(quick), "int8", "float32", "--accept-untested"]) == 1
+    assert capsys.readouterr().err.endswith("error: no threshold can be chosen; give --data.\n")
+    assert [path.name for path in (quick / "exports").iterdir()] == ["float32"]
+
+
+def test_an_export_whose_packages_are_not_installed_is_refused_and_the_others_ship(quick, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tf2onnx" else find_spec(name))
+    refused, shipped = ship_all([load("onnx"), load("float32")], quick, accept_untested=True)
+    assert refused.path is None and refused.reason == "export 'onnx' needs tf2onnx; run `pip install 'egokeras[onnx]'`."
+    assert shipped.path == quick / "exports" / "float32"

@@ -14,7 +14,7 @@ from egokeras.device import selftest
 from egokeras.device.artifact import Artifact
 from egokeras.device.frame_stream import FrameStream
 from egokeras.errors import InputError
-from egokeras.export import Export, load, names, ship_all
+from egokeras.export import Export, load, names, ship, ship_all
 from egokeras.files import read_json, write_json
 
 
@@ -124,7 +124,7 @@ def test_without_the_libraries_nothing_is_made_and_the_way_out_is_said(run_dir, 
 def test_what_onnx_needs_is_said(run_dir, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"export 'onnx' needs onnx and onnxruntime and tf2onnx; run `pip install 'egokeras\[onnx\]'`"):
-        ship_all([load("onnx")], run_dir)
+        ship(load("onnx"), run_dir)
     with pytest.raises(InputError, match="quantization 'float16' is not made in onnx; give one of int8, mixed, float32"):
         Export(name="x", format="onnx", quantization="float16")
 

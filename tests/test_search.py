@@ -16,6 +16,7 @@ MADE = {
     "int8": (1000, (0.5, -0.5), (99.0, 98.5), 3.0),
     "mixed": (1200, (0.6, 0.0), (99.0, 98.5), 3.5),  # int8 is better in everything
     "stream": (1300, (0.7, 0.0), (98.0, 98.0), 4.0),  # the same, but of another kind
+    "onnx": (4500, (0.0, 0.0), (100.0, 100.0), 9.5),  # worse than float32, but of another runtime
 }
 
 
@@ -77,9 +78,10 @@ def test_every_export_that_fits_is_in_the_table(run_dir, asked, capsys):
     rows = {row["name"]: row for row in record["exports"]}
     names = {"float32", "float16", "dynamic_range", "int8", "mixed", "stream", "stream_float16", "stream_float32"}
     assert set(rows) >= names and not any(name.startswith(("anticipation", "early")) for name in rows)
-    assert {name for name, row in rows.items() if row["pareto"]} == {"float32", "int8", "stream"}
+    assert {name for name, row in rows.items() if row["pareto"]} == {"float32", "int8", "stream", "onnx"}
     assert rows["int8"] == {
-        "name": "int8", "kind": "clip", "quantization": "int8", "path": str(run_dir / "exports" / "int8"), "bytes": 1000,
+        "name": "int8", "kind": "clip", "runtime": "ai-edge-litert", "quantization": "int8",
+        "path": str(run_dir / "exports" / "int8"), "bytes": 1000,
         "top1": {"verb": 89.5, "noun": 90.5}, "accuracy": -0.5, "agreement": 98.5, "p50_ms": 3.0, "p95_ms": 6.0, "peak_memory_mb": 3.0,
         "reason": "", "pareto": True,
     }  # fmt: skip
@@ -87,10 +89,14 @@ def test_every_export_that_fits_is_in_the_table(run_dir, asked, capsys):
     assert (record["latency_of"], record["processor"], record["target"], record["best"]) == ("host", "Z80", None, None)
     printed = capsys.readouterr().out
     lines = {line.split()[0 if line[0] == " " else 1]: line for line in printed.splitlines()}
-    assert lines["int8"].split() == ["*", "int8", "clip", "0.00", "89.50", "90.50", "-0.50", "98.50", "3.00", "6.00", "3.00", "Z80"]
+    assert lines["int8"].split() == [
+        "*", "int8", "clip", "ai-edge-litert", "0.00", "89.50", "90.50", "-0.50", "98.50", "3.00", "6.00", "3.00", "Z80"
+    ]  # fmt: skip
+    assert lines["onnx"].split()[:4] == ["*", "onnx", "clip", "onnxruntime"]
     assert lines["float16"].split() == [
         "float16",
         "clip",
+        "ai-edge-litert",
         "-",
         "60.00",
         "90.00",

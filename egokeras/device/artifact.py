@@ -19,6 +19,8 @@ from egokeras.device.parts import Parts
 from egokeras.errors import InputError
 from egokeras.files import read_json, sha256
 
+RUNTIMES = {"tflite": "ai-edge-litert", "onnx": "onnxruntime"}  # format of an export to the package that runs its files
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Artifact:
@@ -77,7 +79,7 @@ class Artifact:
     @property
     def runtime(self):
         """The package that runs its files, `ai-edge-litert` or `onnxruntime`."""
-        return "onnxruntime" if self.files[0].suffix == ".onnx" else "ai-edge-litert"
+        return RUNTIMES["onnx" if self.files[0].suffix == ".onnx" else "tflite"]
 
     def expect(self, *kinds):
         """Refuse an artifact that is of none of some kinds.
