@@ -216,7 +216,7 @@ def test_a_run_that_is_not_weighed_is_told_how(run_dir, tmp_path, capsys):
 def test_a_wrong_description_is_refused(shipments, tmp_path, field, value, message):
     for file in shipments[0].path.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    about = {name: value for name, value in read_json(tmp_path / "artifact.json").items() if name != "seal"}
+    about = {**read_json(tmp_path / "artifact.json"), "seal": None}
     write_json(tmp_path / "artifact.json", {**about, "exits": {**about["exits"], field: value}})
     with pytest.raises(InputError, match=message):
         Artifact.open(tmp_path)
