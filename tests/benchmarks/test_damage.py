@@ -108,6 +108,8 @@ def test_damaged_artifacts_are_told_apart(damage, root, tmp_path, monkeypatch):
     assert damage.judge_artifact(made, False)[0] == "opening"
     damage.rehash(made)
     assert damage.judge_artifact(made, False)[0] == "test"
+    written, other, cut = ({"artifact.json": text, "model": b"x"} for text in (b'{"a": 1e-5}', b'{"a": 1E-5}', b'{"a": 1e-5'))
+    assert damage.meaning(written) == damage.meaning(other) != damage.meaning(cut)
     monkeypatch.setattr("egokeras.device.artifact.Artifact.open", lambda path: 1 / 0)
     assert damage.judge_artifact(made, False)[0] == "died"
     monkeypatch.setattr(damage, "export_network", lambda folder: [made])
