@@ -11,7 +11,7 @@ from egokeras.compress.conversion import Conversion
 from egokeras.compress.quantize import write_calibration
 from egokeras.compress.tflite import WEIGHT_ONLY
 from egokeras.compress.twin import inference_twin
-from egokeras.device.manifest import CARRIED, CLIP, INPUT, LABELS, STEP, STREAM, WINDOW
+from egokeras.device.manifest import CARRIED, CLIP, INPUT, LABELS, STEP, STREAM, WINDOW, exit_output
 from egokeras.errors import InputError
 from egokeras.exit_ensemble import Ensemble
 from egokeras.models import streaming
@@ -246,21 +246,16 @@ class EarlyExits(Clips):
         return Ensemble(networks=self.run.networks, data=self.run.data, shards=self.run.shards, spaces=tuple(self.run.classes))
 
     def conversions(self, work):
-        export, heads = self.export, list(self._weights)
-        parts = early_exits.parts(self.run.networks, heads)
+        parts = early_exits.parts(self.run.networks, list(self._weights))
         calibrations: list = [None] * len(parts)
-        if export.quantization == "int8":
-            inside = work / f"{export.name}.inside"
+        if self.export.quantization == "int8":
+            inside = work / f"{self.export.name}.inside"
             inside.mkdir()
             calibrations = early_exits.write_calibrations(parts, self._calibration(work), inside)
-        conversions = []
-        for number, (part, calibration) in enumerate(zip(parts, calibrations, strict=True), 1):
-            saved = work / f"{export.name}.exit_{number}.keras"
-            part.save(saved)
-            file = str(work / export.name / f"exit_{number}.{export.format}")
-            outputs = tuple(part.output)
-            conversions.append(Conversion(model=str(saved), outputs=outputs, kind=export.quantization, file=file, calibration=calibration))
-        return conversions
+        return [
+            self._conversion(work, f"exit_{number}", part, part.output, self.export.quantization, calibration)
+            for number, (part, calibration) in enumerate(zip(parts, calibrations, strict=True), 1)
+        ]
 
     def describe(self):
         weights = {head: values.tolist() for head, values in self._weights.items()}
@@ -268,7 +263,7 @@ class EarlyExits(Clips):
 
     def judged(self):
         exits = enumerate(self._ensemble.names)
-        return [(f"{head} {name}", head, early_exits.output(head, number), np.s_[:]) for number, name in exits for head in self.run.classes]
+        return [(f"{head} {name}", head, exit_output(head, number), np.s_[:]) for number, name in exits for head in self.run.classes]
 
     def expected(self, inputs):
         z: dict[str, list] = {head: [] for head in self.run.classes}
@@ -278,7 +273,7 @@ class EarlyExits(Clips):
                 for head, name in names.items():
                     z[head].append(outputs[name])
         combined = {head: wise.combined(self._weights[head], np.stack(found)) for head, found in z.items()}
-        return {early_exits.output(head, number): values for head in z for number, values in enumerate(combined[head])}
+        return {exit_output(head, number): values for head in z for number, values in enumerate(combined[head])}
 
     def decided(self, found):
         """Thresholds, and what leaving by them reaches on the clips that chose them."""

@@ -7,12 +7,8 @@ import numpy as np
 
 from egokeras.compress.quantize import npy_writer
 from egokeras.compress.twin import inference_twin
+from egokeras.device.manifest import exit_output
 from egokeras.staged import exits_of, segments
-
-
-def output(head, number):
-    """What the answer of a head at an exit (from 0) is called in an artifact."""
-    return f"{head}_{number + 1}"
 
 
 def parts(networks, heads):
@@ -24,14 +20,14 @@ def parts(networks, heads):
 
     Returns:
         A `keras.Model` for each exit, for a batch of one: from inputs of its network, and what parts before it hand on, to the exit's
-        logits (`output`) and to what it hands on, all under names that no other part uses.
+        logits (`exit_output`) and to what it hands on, all under names that no other part uses.
     """
     found: list[keras.Model] = []
     for place, network in enumerate(networks.values()):
         exits = exits_of(network, tuple(heads))
         twin = inference_twin(network, [each for names in exits for each in names.values()])
         for part, names in zip(segments(twin, [tuple(names.values()) for names in exits]), exits, strict=True):
-            called = {each: output(head, len(found)) for head, each in names.items()}
+            called = {each: exit_output(head, len(found)) for head, each in names.items()}
             found.append(
                 _renamed(part, lambda each, called=called, place=place: called.get(each, f"network_{place}_{each}"), set(twin.input))
             )

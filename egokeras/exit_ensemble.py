@@ -110,13 +110,13 @@ class Ensemble:
             found = [(model, model.predict_on_batch({name: inputs[name] for name in model.input})) for model in self.networks.values()]
             for space, collected in parts.items():
                 collected.append(np.stack([outputs[names[space]] for model, outputs in found for names in exits_of(model, self.spaces)]))
-        found = {}
+        clips = {}
         for space in parts if len(rows) else ():
             labels = self.shards.labels(space, rows)
             known = labels >= 0
             logits = np.concatenate(parts[space], axis=1)[:, known]
-            found[space] = Clips(logits=logits, labels=labels[known], groups=groups(self.shards, rows[known]))
-        return found
+            clips[space] = Clips(logits=logits, labels=labels[known], groups=groups(self.shards, rows[known]))
+        return clips
 
 
 def networks_of(run_dir, order=None):

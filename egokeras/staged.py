@@ -3,18 +3,16 @@
 Soufleri et al., https://arxiv.org/abs/2407.02713, with the weighted sums of `egokeras.wise`.
 """
 
-import dataclasses
 import functools
 import itertools
 import time
 import warnings
-from collections.abc import Mapping
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from egokeras.scores import softmax
+from egokeras.device.early_exit import leave
 
 
 def exits_of(model, spaces):
@@ -61,21 +59,6 @@ def segments(model, groups):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that what is handed on is called ...CLONE where it comes in
         return [keras.Model(*ends) for ends in zip(taken, given, strict=True)]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Answer:
-    """What a clip got.
-
-    Attributes:
-        exit: at which it left, from 0.
-        name: of that exit.
-        logits: label space to Z (classes,) float64.
-    """
-
-    exit: int
-    name: str
-    logits: Mapping[str, np.ndarray]
 
 
 class Staged:
@@ -125,12 +108,7 @@ class Staged:
             clip: as for `steps`.
             thresholds: label space to what the largest probability must exceed; of several, in all of them.
         """
-        last = len(self.names) - 1
-        return next(
-            Answer(exit=number, name=self.names[number], logits=logits)
-            for number, logits in enumerate(self.steps(clip))
-            if number == last or all(softmax(logits[space]).max() > threshold for space, threshold in thresholds.items())
-        )
+        return leave(self.steps(clip), self.names, thresholds)
 
     def milliseconds(self, clip):
         """Time from the start to the answer of each exit of a clip that leaves at none: (exits,) float64."""

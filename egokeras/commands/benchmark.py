@@ -9,6 +9,7 @@ import pathlib
 import re
 import tempfile
 
+from egokeras.commands import picture_size
 from egokeras.errors import InputError, plain
 from egokeras.files import read_json, write_json
 from egokeras.progress import track
@@ -34,7 +35,7 @@ def add_arguments(parser):
     stream.add_argument("--fps", type=_number(1000), metavar="F", help="frames per second of the stream (each as soon as the last is done)")
     stream.add_argument("--stride", type=_number(600), metavar="S", help="seconds between inferences (one for every frame)")
     stream.add_argument("--video", metavar="FILE", help="also decode and resize its frames (PyAV or OpenCV decodes)")
-    stream.add_argument("--frame-size", type=_size, metavar="WxH", help="resize noise of this size where no video is decoded")
+    stream.add_argument("--frame-size", type=picture_size, metavar="WxH", help="resize noise of this size where no video is decoded")
     other = parser.add_argument_group("instead of measuring trained artifacts here")
     mode = other.add_mutually_exclusive_group()
     mode.add_argument(
@@ -214,14 +215,6 @@ def _number(most):
         return found
 
     return number
-
-
-def _size(text):
-    """`456x256` as (height, width)."""
-    if not re.fullmatch(r"[1-9]\d{0,3}x[1-9]\d{0,3}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a width and a height such as 456x256")
-    width, height = map(int, text.split("x"))
-    return height, width
 
 
 def _classes(text):

@@ -1,16 +1,15 @@
 """`egokeras predict`: label a video file, a camera or raw frames from standard input with an artifact."""
 
-import argparse
 import contextlib
 import fractions
 import itertools
 import json
 import os
 import pathlib
-import re
 import sys
 import time
 
+from egokeras.commands import picture_size
 from egokeras.errors import InputError
 from egokeras.files import atomic
 
@@ -35,7 +34,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--camera", metavar="SOURCE", help="number of a camera, or what else OpenCV opens: a URL, a GStreamer pipeline; q ends"
     )
-    parser.add_argument("--size", type=_size, metavar="WxH", help="of the frames on standard input")
+    parser.add_argument("--size", type=picture_size, metavar="WxH", help="of the frames on standard input")
     parser.add_argument("--fps", type=float, metavar="F", help="frames per second on standard input")
     parser.add_argument("--output", type=pathlib.Path, metavar="FILE", help="annotated video, .mp4, .mov or .mkv, without sound")
     parser.add_argument("--stride", type=float, default=0.5, metavar="S", help="seconds between predictions (%(default)s)")
@@ -208,14 +207,6 @@ def _raw(file, picture, fps):
                 raise InputError(f"{found}; check --size, and that the pixels are rgb24.")
             return
         yield number / fps, np.frombuffer(content, np.uint8).reshape(height, width, 3)
-
-
-def _size(text):
-    """`640x480` as (height, width)."""
-    if not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a width and a height such as 640x480")
-    width, height = map(int, text.split("x"))
-    return height, width
 
 
 def _rate(fps):

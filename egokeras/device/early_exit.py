@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from egokeras.device.manifest import exit_output
 from egokeras.errors import InputError
 
 
@@ -56,7 +57,7 @@ class StagedArtifact:
         z: dict[str, list] = {head: [] for head in self._weights}
         for number, given in enumerate(self.artifact.parts.steps(inputs)):
             for head, found in z.items():
-                found.append(given[f"{head}_{number + 1}"][0])
+                found.append(given[exit_output(head, number)][0])
             yield {head: weights[number, : number + 1] @ np.stack(z[head]) for head, weights in self._weights.items()}
 
     def answer(self, inputs, thresholds=None):
@@ -66,12 +67,22 @@ class StagedArtifact:
             inputs: as for `steps`.
             thresholds: others than the artifact's.
         """
-        thresholds, last = thresholds or self.thresholds, len(self.names) - 1
-        return next(
-            Answer(exit=number, name=self.names[number], logits=logits)
-            for number, logits in enumerate(self.steps(inputs))
-            if number == last or all(_surest(logits[head]) > threshold for head, threshold in thresholds.items())
-        )
+        return leave(self.steps(inputs), self.names, thresholds or self.thresholds)
+
+
+def leave(steps, names, thresholds):
+    """The `Answer` to a clip, which leaves at the first exit that is sure in all heads, or at the last.
+
+    Args:
+        steps: iterator of head to Z (classes,), exit by exit; none is taken behind the one that is sure.
+        names: of the exits.
+        thresholds: head to what the largest probability must exceed.
+    """
+    return next(
+        Answer(exit=number, name=names[number], logits=logits)
+        for number, logits in enumerate(steps)
+        if number == len(names) - 1 or all(_surest(logits[head]) > threshold for head, threshold in thresholds.items())
+    )
 
 
 def _surest(logits):

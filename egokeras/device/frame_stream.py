@@ -11,7 +11,7 @@ import numpy as np
 from egokeras.device.artifact import Artifact
 from egokeras.device.manifest import INPUT, STREAM
 from egokeras.device.state import State, check_state, new_state
-from egokeras.device.stream import ROUNDING, Stream, fitted
+from egokeras.device.stream import ROUNDING, Stream, check_stride, fitted, next_due
 from egokeras.errors import InputError
 
 
@@ -77,8 +77,7 @@ class SteppedStream:
 
     def __init__(self, artifact, stride):
         """`artifact` of the kind `stream`; `stride` in seconds between two predictions, at least those between two frames."""
-        if not 0 < stride < float("inf"):
-            raise InputError(f"stride is {stride} s; give more than 0.")
+        check_stride(stride)
         self.artifact, self.stream, self.stride = artifact, FrameStream(artifact), stride
         self.state = self.stream.open_stream()
         self.due = self.answer_due = -float("inf")
@@ -91,11 +90,11 @@ class SteppedStream:
         self.picture, self.time = fitted(self.artifact, picture), time
         if time < self.due - ROUNDING:
             return None
-        self.due = _next(self.due, time, self.stream.seconds)
+        self.due = next_due(self.due, time, self.stream.seconds)
         logits, self.state = self.stream.step(self.picture, self.state)
         if logits is None or time < self.answer_due - ROUNDING:
             return None
-        self.answer_due = _next(self.answer_due, time, self.stride)
+        self.answer_due = next_due(self.answer_due, time, self.stride)
         self.predicted = True
         return logits
 
@@ -110,12 +109,6 @@ class SteppedStream:
     def span(self):
         """First and last time that the newest prediction speaks of, seconds."""
         return max(0.0, self.time - self.artifact.clip_seconds), self.time
-
-
-def _next(due, time, every):
-    """When something is due again that was due at `due` and is done at `time`; who is late skips turns rather than fall behind."""
-    due = time if due == -float("inf") else due
-    return due + every * (1 + (time + ROUNDING - due) // every)
 
 
 def begin(artifact, stride):

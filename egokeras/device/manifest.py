@@ -85,11 +85,16 @@ def tensors(manifest):
     return {name: (entry["shape"], entry["dtype"]) for name, entry in described.items()}
 
 
+def exit_output(head, number):
+    """What the answer of a head at an exit (from 0) is called in an artifact."""
+    return f"{head}_{number + 1}"
+
+
 def logits(manifest):
     """Output to the shape of its logits, as a list: one for each head, or with early exits for each head and exit, `verb_1`."""
     if "exits" in manifest:
-        numbers = range(1, len(manifest["exits"]["names"]) + 1)
-        return {f"{head}_{number}": [1, len(names)] for head, names in manifest["outputs"].items() for number in numbers}
+        exits = range(len(manifest["exits"]["names"]))
+        return {exit_output(head, number): [1, len(names)] for head, names in manifest["outputs"].items() for number in exits}
     times = [len(manifest["anticipation"]["times"])] if manifest.get("kind", CLIP) == STEP else []
     return {head: [1, *times, len(names)] for head, names in manifest["outputs"].items()}
 

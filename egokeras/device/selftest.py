@@ -21,7 +21,7 @@ from egokeras.device.anticipation import Anticipator
 from egokeras.device.artifact import Artifact
 from egokeras.device.early_exit import StagedArtifact
 from egokeras.device.frame_stream import FrameStream
-from egokeras.device.manifest import INPUT, MANIFEST, STEP, STREAM, pair_tensors
+from egokeras.device.manifest import INPUT, MANIFEST, STEP, STREAM, exit_output, pair_tensors
 from egokeras.errors import InputError
 
 EXACT = 1e-4  # of float32, relative to the largest logit (at least 1)
@@ -71,8 +71,8 @@ def _answer(artifact):
         return artifact.predict
     staged = StagedArtifact(artifact)
     return lambda clips: {
-        f"{head}_{number}": logits
-        for number, answer in enumerate(staged.steps({name: clip[None] for name, clip in clips.items()}), 1)
+        exit_output(head, number): logits
+        for number, answer in enumerate(staged.steps({name: clip[None] for name, clip in clips.items()}))
         for head, logits in answer.items()
     }
 

@@ -20,8 +20,7 @@ class Stream:
 
     def __init__(self, artifact, stride):
         """`artifact` as `egokeras.device.artifact.Artifact`, of frames alone; `stride` in seconds."""
-        if not 0 < stride < float("inf"):
-            raise InputError(f"stride is {stride} s; give more than 0.")
+        check_stride(stride)
         self.artifact, self.shape = artifact, artifact.shape
         self.stride = stride
         self.frames: collections.deque = collections.deque()  # (time, picture)
@@ -44,8 +43,7 @@ class Stream:
         self.due = time + self.artifact.clip_seconds if self.due is None else self.due
         if time < self.due - ROUNDING:
             return None
-        # A slow device skips predictions rather than fall behind its camera.
-        self.due += self.stride * (1 + (time + ROUNDING - self.due) // self.stride)
+        self.due = next_due(self.due, time, self.stride)
         return self._predict()
 
     def finish(self):
@@ -61,6 +59,18 @@ class Stream:
         self.predicted = True
         chosen = uniform(len(self.frames), self.shape[0])
         return self.artifact.predict(np.stack([self.frames[number][1] for number in chosen]))
+
+
+def check_stride(stride):
+    """Refuse seconds between two predictions that are none."""
+    if not 0 < stride < float("inf"):
+        raise InputError(f"stride is {stride} s; give more than 0.")
+
+
+def next_due(due, time, every):
+    """When something is due again that was due at `due` (minus infinity: at once) and is done at `time`; who is late skips turns."""
+    due = time if due == -float("inf") else due
+    return due + every * (1 + (time + ROUNDING - due) // every)
 
 
 def uniform(count, frames):
