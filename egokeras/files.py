@@ -83,7 +83,7 @@ def read_json(path):
     try:
         return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist.") from None
+        raise InputError(f"{path} does not exist; check the path.") from None
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number of thousands of digits, or nested without end
         raise InputError(f"{path} is not valid JSON ({error}); restore it or make it again.") from None
 

@@ -202,7 +202,7 @@ def _raw(file, picture, fps):
     for number in itertools.count():
         content = file.read(size)
         if len(content) < size:
-            if content:
+            if content or not number:
                 found = f"standard input ends {len(content)} bytes into frame {number + 1}, and one of {width}x{height} has {size}"
                 raise InputError(f"{found}; check --size, and that the pixels are rgb24.")
             return

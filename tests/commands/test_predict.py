@@ -280,12 +280,9 @@ def test_a_pipe_that_ends_within_a_frame(tiny, piped, capsys):
     captured = capsys.readouterr()
     assert captured.out.startswith("1.0 s  ")
     assert "ends 7 bytes into frame 26, and one of 64x48 has 9216; check --size" in captured.err
-
-
-def test_an_empty_pipe_says_nothing(tiny, piped, capsys):
     piped(b"")
-    assert cli.main(["predict", tiny, "-", "--size", "64x48", "--fps", "20"]) == 0
-    assert capsys.readouterr().out == ""
+    assert cli.main(["predict", tiny, "-", "--size", "64x48", "--fps", "20"]) == 1
+    assert "ends 0 bytes into frame 1, and one of 64x48 has 9216" in capsys.readouterr().err
 
 
 def test_a_window_shows_labels_and_ends_with_q(tiny, camera, monkeypatch, capsys):
