@@ -1,12 +1,16 @@
 """What leaving early is worth on the files that ship: time and accuracy of a clip that stops where it is sure, beside computing everything.
 
-    egokeras wise RUN
-    python benchmarks/early_exit.py RUN
+    python -c "from egokeras.data.synthetic import World; World(participants=22, held_out=12, videos_per_participant=1).render('world')"
+    egokeras prepare epic100 world world/videos shards --frames 10 --size 64
+    egokeras train early_exit_demo data.shards=shards                      (and again with seed=1, seed=2)
+    egokeras wise runs/early_exit_demo --l1 0.01                           (of each)
+    python benchmarks/early_exit.py runs/early_exit_demo*
 
-Exports `early_exit_float32` and `early_exit` (int8) of a run that `egokeras wise` has weighed, and every network of it once more in one
-file with all its exits, which is what a device without stages computes. Validation clips, one after another, are answered by both in
-turns. Accuracy is of thresholds chosen on other groups of these clips (five folds); time is of the artifact's own thresholds. A ratio is
-the median over rounds of the ratio within a round, with the 10th and 90th percentile; it holds on a machine that others use too.
+Exports `early_exit_float32` and `early_exit` (int8) of runs that `egokeras wise` has weighed on training clips, and every network of them
+once more in one file with all its exits, which is what a device without stages computes. Validation clips, one after another, are answered
+by both in turns. Each clip leaves where all heads are surer than thresholds that clips of other groups chose (five folds), so that
+accuracy, multiply-accumulates and time are of the same answers. Of one run a ratio is the median over rounds of the ratio within a round,
+which holds on a machine that others use too; over several runs stands the mean of these with its 95 % interval.
 """
 
 import argparse
@@ -17,10 +21,12 @@ import time
 
 import numpy as np
 
+from intervals import bounded
+
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 KINDS = {"float32": "early_exit_float32", "int8": "early_exit"}
-FOLDS = 5
+FOLDS, LOST = 5, 0.5
 
 
 def whole_networks(run, kind, folder, count):
@@ -56,93 +62,116 @@ def runners(files, threads):
     return lambda clip: [runner(**{name: clip[name] for name in names}) for runner, names in zip(called, wanted, strict=True)]
 
 
-def timed(staged, everything, clips, rounds):
+def timed(staged, everything, clips, thresholds, rounds):
     """Milliseconds by leaving and by computing everything, twice (rounds, clips), and the exits taken, (clips,)."""
     leaving, whole = np.zeros((2, rounds, len(clips)))
     taken = np.zeros(len(clips), int)
-    staged.answer(clips[0]), everything(clips[0])
+    staged.answer(clips[0], thresholds[0]), everything(clips[0])
     for turn in range(rounds):
         for number, clip in enumerate(clips):
             start = time.perf_counter()
-            taken[number] = staged.answer(clip).exit
+            taken[number] = staged.answer(clip, thresholds[number]).exit
             middle = time.perf_counter()
             everything(clip)
             leaving[turn, number], whole[turn, number] = 1e3 * (middle - start), 1e3 * (time.perf_counter() - middle)
     return leaving, whole, taken
 
 
-def accuracies(staged, run, rows, clips):
-    """Head to top-1 % of all exits together, and of leaving by thresholds that other groups chose."""
-    from egokeras import wise
-    from egokeras.data.selection import grouped_folds, groups
-    from egokeras.exit_ensemble import constant
+def by_folds(z, labels, groups, costs):
+    """For each clip the thresholds by head that clips of other folds of groups choose, each losing at most LOST points.
 
-    answers = [list(staged.steps(clip)) for clip in clips]
-    found = {}
-    for head in run.classes:
-        z = np.array([[step[head] for step in steps] for steps in answers]).swapaxes(0, 1)
-        labels = run.shards.labels(head, rows)
-        folds = grouped_folds(groups(run.shards, rows), labels, FOLDS)
-        weighed_already, costs = constant(np.eye(len(z))), np.arange(1.0, len(z) + 1)
-        taken = wise.leave_by_folds(weighed_already, z, labels, costs, folds, wise.Wish(lost=0.5))
-        right = z.argmax(axis=2) == labels
-        found[head] = 100 * right[-1].mean(), 100 * right[taken, np.arange(len(labels))].mean()
-    return found
+    Args:
+        z: head to what the file answers, (exits, clips, classes).
+        labels: head to class ids (clips,).
+        groups: (clips,) what no two folds share.
+        costs: (exits,) up to each exit.
+    """
+    from egokeras import wise
+    from egokeras.data.selection import grouped_folds
+
+    fold_of = grouped_folds(groups, next(iter(labels.values())), FOLDS)
+    if not fold_of.any():
+        raise SystemExit("all clips that judge are of one group, so no others could choose thresholds; hold out more.")
+    chosen = {}
+    for fold in np.unique(fold_of):
+        rest = fold_of != fold
+        curves = {head: wise.trade_off(values[:, rest], labels[head][rest], costs) for head, values in z.items()}
+        chosen[fold] = {head: wise.Wish(lost=LOST).threshold(curve) for head, curve in curves.items()}
+    return [chosen[fold] for fold in fold_of]
 
 
 def measure(path, folder, *, count, rounds, threads, calibration):
-    """Kind to figures."""
+    """Kind to figures of a run."""
     import dataclasses
 
+    from egokeras.data.selection import groups
     from egokeras.device.artifact import Artifact
     from egokeras.device.early_exit import StagedArtifact
+    from egokeras.exit_ensemble import TRAIN, Ensemble
     from egokeras.export import load, ship_all
     from egokeras.gated_run import open_run
 
-    run, results = open_run(path), {}
+    run, results, costs = open_run(path), {}, Ensemble.open(path).costs()
+    if run.weighed and run.weighed["fitted_on"] != TRAIN:
+        raise SystemExit(f"{path}: its weights were fitted on the clips that judge here; run `egokeras wise {path}` without --fit-on.")
     rows = run.data.rows(run.shards)[1]
+    rows = rows[np.all([run.shards.labels(head, rows) >= 0 for head in run.classes], axis=0)]
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))]
-    inputs = run.shards.inputs(rows)
+    labels, inputs = {head: run.shards.labels(head, rows) for head in run.classes}, run.shards.inputs(rows)
     clips = [{name: values[number][None] for name, values in inputs.items()} for number in range(len(rows))]
     for kind, name in KINDS.items():
-        (folder / kind).mkdir()
+        (folder / kind).mkdir(parents=True)
         export = dataclasses.replace(load(name), calibration_clips=calibration, max_lost_points=100.0, min_agreement=0.0)
         (shipment,) = ship_all([export], path, accept_untested=True)
         if shipment.path is None:
             raise SystemExit(shipment.reason)
         staged = StagedArtifact(Artifact.open(shipment.path, threads=threads))
+        answers = [list(staged.steps(clip)) for clip in clips]
+        z = {head: np.array([[step[head] for step in steps] for steps in answers]).swapaxes(0, 1) for head in run.classes}
+        thresholds = by_folds(z, labels, groups(run.shards, rows), costs)
         everything = runners(whole_networks(run, kind, folder / kind, calibration), threads)
-        leaving, whole, taken = timed(staged, everything, clips, rounds)
-        ratios = {
-            "mean": leaving.mean(axis=1) / whole.mean(axis=1),
-            "p95": np.percentile(leaving, 95, axis=1) / np.percentile(whole, 95, axis=1),
-        }
+        leaving, whole, taken = timed(staged, everything, clips, thresholds, rounds)
+        right = {head: values.argmax(axis=2) == labels[head] for head, values in z.items()}
         results[kind] = {
             "clips": len(rows),
             "whole_ms": float(np.median(whole)),
-            "ratios": {what: np.percentile(values, [50, 10, 90]).tolist() for what, values in ratios.items()},
-            "left": np.bincount(taken, minlength=len(staged.names)).tolist(),
-            "accuracy": accuracies(staged, run, rows, clips),
+            "cost": float(costs[taken].mean() / costs[-1]),
+            "mean": float(np.median(leaving.mean(axis=1) / whole.mean(axis=1))),
+            "p95": float(np.median(np.percentile(leaving, 95, axis=1) / np.percentile(whole, 95, axis=1))),
+            "left": (np.bincount(taken, minlength=len(costs)) / len(rows)).tolist(),
+            "everything": {head: float(100 * found[-1].mean()) for head, found in right.items()},
+            "lost": {head: float(100 * (found[-1].mean() - found[taken, np.arange(len(rows))].mean())) for head, found in right.items()},
         }
     return results
 
 
 def lines(results):
-    """Tables in markdown."""
-    yield "| | clips | everything, ms | mean time by leaving | p95 | top-1 %, everything / leaving | clips that left at each exit |"
-    yield "|---|---:|---:|---:|---:|---|---|"
-    for kind, one in results.items():
-        ratios = {what: f"{middle:.2f} ({low:.2f} - {high:.2f})" for what, (middle, low, high) in one["ratios"].items()}
-        accuracy = ", ".join(f"{head} {whole:.1f} / {left:.1f}" for head, (whole, left) in one["accuracy"].items())
-        cells = [kind, one["clips"], f"{one['whole_ms']:.2f}", ratios["mean"], ratios["p95"], accuracy, " ".join(map(str, one["left"]))]
-        yield f"| {' | '.join(map(str, cells))} |"
+    """A table in markdown.
+
+    Args:
+        results: of each run, what `measure` gives.
+    """
+    heads = list(next(iter(results[0].values()))["lost"])
+    yield (
+        f"| {len(results)} runs | clips | everything, ms | of its MACs | of its mean time | of its p95 | left at each exit, % | "
+        + " | ".join(f"{head}: everything, top-1 % | points lost" for head in heads)
+        + " |"
+    )
+    yield "|---|" + "---:|" * (6 + 2 * len(heads))
+    for kind in results[0]:
+        runs = [one[kind] for one in results]
+        cells = [str(runs[0]["clips"]), *(bounded([one[name] for one in runs], ".2f") for name in ("whole_ms", "cost", "mean", "p95"))]
+        cells.append(" ".join(f"{100 * share:.0f}" for share in np.mean([one["left"] for one in runs], axis=0)))
+        for head in heads:
+            cells += [bounded([one["everything"][head] for one in runs]), bounded([one["lost"][head] for one in runs], ".2f")]
+        yield f"| {kind} | {' | '.join(cells)} |"
 
 
 def main():
     """Export, time, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=pathlib.Path, metavar="RUN", help="that `egokeras wise` has weighed")
-    parser.add_argument("--clips", type=int, default=200, help="validation clips that are timed (%(default)s)")
+    parser.add_argument("runs", nargs="+", type=pathlib.Path, metavar="RUN", help="that `egokeras wise` has weighed")
+    parser.add_argument("--clips", type=int, default=400, help="validation clips that are timed (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="turns over all clips (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="(%(default)s)")
     parser.add_argument("--calibration", type=int, default=100, help="clips for int8 (%(default)s)")
@@ -153,7 +182,7 @@ def main():
     accelerator.start(cpu=True)
     with tempfile.TemporaryDirectory() as folder:
         settings = {"count": args.clips, "rounds": args.rounds, "threads": args.threads, "calibration": args.calibration}
-        print("\n".join(lines(measure(args.run, pathlib.Path(folder), **settings))))
+        print("\n".join(lines([measure(run, pathlib.Path(folder, str(number)), **settings) for number, run in enumerate(args.runs)])))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pytest
 
 from egokeras import artifact_kinds, cli, exit_ensemble, export, gated_run, wise
 from egokeras.compress import conversion
+from egokeras.data.selection import grouped_folds
 from egokeras.device import selftest
 from egokeras.device.artifact import Artifact
 from egokeras.device.early_exit import StagedArtifact
@@ -223,13 +224,28 @@ def test_a_wrong_description_is_refused(shipments, tmp_path, field, value, messa
 
 
 def test_the_benchmark_times_what_leaves_against_everything(run_dir, shipments, convert_here, root, tmp_path, monkeypatch):
-    """The fast files are those that ship; thresholds by folds are as accurate as everything on clips that are so easy."""
+    """The files are those that ship; on clips that are so easy leaving is about as accurate as everything."""
     module = run_file(root / "benchmarks" / "early_exit.py")
     monkeypatch.setattr(export, "convert", convert_here)
     monkeypatch.setattr(conversion, "convert", convert_here)
     monkeypatch.setattr(module, "KINDS", {"float32": "early_exit_float32"})
-    (result,) = module.measure(run_dir, tmp_path, count=30, rounds=2, threads=1, calibration=4).values()
-    assert result["clips"] == sum(result["left"]) == 30 and result["ratios"]["mean"][0] > 0
-    whole, left = result["accuracy"]["noun"]
-    assert 50 < whole <= 100 and abs(whole - left) < 20
-    assert any(line.startswith("| float32 | 30 | ") for line in module.lines({"float32": result}))
+    found = module.measure(run_dir, tmp_path, count=30, rounds=2, threads=1, calibration=4)
+    (result,) = found.values()
+    assert result["clips"] == 30 and sum(result["left"]) == pytest.approx(1) and 0 < result["cost"] <= 1 and result["mean"] > 0
+    assert 50 < result["everything"]["noun"] <= 100 and abs(result["lost"]["noun"]) < 20
+    cost = f"{result['cost']:.2f} ({result['cost']:.2f} to {result['cost']:.2f})"
+    assert list(module.lines([found, found]))[2].split(" | ")[:4:3] == ["| float32", cost]
+
+
+def test_thresholds_of_a_clip_are_chosen_by_clips_of_other_groups(root):
+    module, random = run_file(root / "benchmarks" / "early_exit.py"), np.random.default_rng(0)
+    labels, groups = random.integers(0, 3, 60), np.arange(60) % 6
+    z = np.stack([scale * np.eye(3)[labels] + random.normal(0, 1, (60, 3)) for scale in (1, 2, 3)])
+    costs = np.array([1.0, 2.0, 3.0])
+    found = module.by_folds({"verb": z}, {"verb": labels}, groups, costs)
+    fold_of = grouped_folds(groups, labels, 5)
+    for clip in range(60):
+        rest = fold_of != fold_of[clip]
+        assert found[clip] == {"verb": wise.Wish(lost=0.5).threshold(wise.trade_off(z[:, rest], labels[rest], costs))}
+    with pytest.raises(SystemExit, match="all clips that judge are of one group"):
+        module.by_folds({"verb": z}, {"verb": labels}, np.zeros(60), costs)
