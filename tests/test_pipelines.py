@@ -26,7 +26,7 @@ def shrunk(stages, shards, tmp_path):
     if stages[-1].data.crop:
         small += ["model.width=2", "data.crop.frames=4", "data.crop.size=32", "monitor=val_verb_top1"]
     elif model == "model.model":
-        small += ["model.model.backbone.width=2"]
+        small += ["model.model.backbone.width=2", "model.model.backbone.depth=18", "model.at=pool1,stage1_block2_relu"]
     elif hasattr(stages[0].model.backbone, "alpha"):
         small += ["model.backbone.weights=None", "model.backbone.alpha=0.35"]
     for change in small:

@@ -68,7 +68,8 @@ def test_it_has_every_module_that_its_modules_import(root):
         for node in ast.walk(ast.parse((root / "egokeras" / module).read_text())):
             if isinstance(node, ast.ImportFrom) and node.module.startswith("egokeras"):
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-                there = any(f"{name.partition('.')[2].replace('.', '/')}.py" in bundle.MODULES for name in names)
+                paths = [name.partition(".")[2].replace(".", "/") for name in names]
+                there = any(f"{path}{end}" in bundle.MODULES for path in paths for end in (".py", "/__init__.py"))
                 assert there or node.module == "egokeras" or node.module in elsewhere, f"{module}: {names}"
 
 
