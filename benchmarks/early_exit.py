@@ -26,7 +26,7 @@ from intervals import bounded
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 KINDS = {"float32": "early_exit_float32", "int8": "early_exit"}
-FOLDS, LOST = 5, 0.5
+FOLDS = 5
 
 
 def whole_networks(run, kind, folder, count):
@@ -77,14 +77,15 @@ def timed(staged, everything, clips, thresholds, rounds):
     return leaving, whole, taken
 
 
-def by_folds(z, labels, groups, costs):
-    """For each clip the thresholds by head that clips of other folds of groups choose, each losing at most LOST points.
+def by_folds(z, labels, groups, costs, lost):
+    """For each clip the thresholds by head that clips of other folds of groups choose.
 
     Args:
         z: head to what the file answers, (exits, clips, classes).
         labels: head to class ids (clips,).
         groups: (clips,) what no two folds share.
         costs: (exits,) up to each exit.
+        lost: points that a threshold may cost those who choose it.
     """
     from egokeras import wise
     from egokeras.data.selection import grouped_folds
@@ -96,11 +97,11 @@ def by_folds(z, labels, groups, costs):
     for fold in np.unique(fold_of):
         rest = fold_of != fold
         curves = {head: wise.trade_off(values[:, rest], labels[head][rest], costs) for head, values in z.items()}
-        chosen[fold] = {head: wise.Wish(lost=LOST).threshold(curve) for head, curve in curves.items()}
+        chosen[fold] = {head: wise.Wish(lost=lost).threshold(curve) for head, curve in curves.items()}
     return [chosen[fold] for fold in fold_of]
 
 
-def measure(path, folder, *, count, rounds, threads, calibration):
+def measure(path, folder, *, count, rounds, threads, calibration, lost):
     """Kind to figures of a run."""
     import dataclasses
 
@@ -128,7 +129,7 @@ def measure(path, folder, *, count, rounds, threads, calibration):
         staged = StagedArtifact(Artifact.open(shipment.path, threads=threads))
         answers = [list(staged.steps(clip)) for clip in clips]
         z = {head: np.array([[step[head] for step in steps] for steps in answers]).swapaxes(0, 1) for head in run.classes}
-        thresholds = by_folds(z, labels, groups(run.shards, rows), costs)
+        thresholds = by_folds(z, labels, groups(run.shards, rows), costs, lost)
         everything = runners(whole_networks(run, kind, folder / kind, calibration), threads)
         leaving, whole, taken = timed(staged, everything, clips, thresholds, rounds)
         right = {head: values.argmax(axis=2) == labels[head] for head, values in z.items()}
@@ -175,13 +176,16 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, help="turns over all clips (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="(%(default)s)")
     parser.add_argument("--calibration", type=int, default=100, help="clips for int8 (%(default)s)")
+    parser.add_argument(
+        "--lost", type=float, default=0.0, help="points that leaving may cost the clips that choose thresholds (%(default)s)"
+    )
     args = parser.parse_args()
 
     from egokeras import accelerator
 
     accelerator.start(cpu=True)
     with tempfile.TemporaryDirectory() as folder:
-        settings = {"count": args.clips, "rounds": args.rounds, "threads": args.threads, "calibration": args.calibration}
+        settings = {"count": args.clips, "rounds": args.rounds, "threads": args.threads, "calibration": args.calibration, "lost": args.lost}
         print("\n".join(lines([measure(run, pathlib.Path(folder, str(number)), **settings) for number, run in enumerate(args.runs)])))
 
 

@@ -229,7 +229,7 @@ def test_the_benchmark_times_what_leaves_against_everything(run_dir, shipments, 
     monkeypatch.setattr(export, "convert", convert_here)
     monkeypatch.setattr(conversion, "convert", convert_here)
     monkeypatch.setattr(module, "KINDS", {"float32": "early_exit_float32"})
-    found = module.measure(run_dir, tmp_path, count=30, rounds=2, threads=1, calibration=4)
+    found = module.measure(run_dir, tmp_path, count=30, rounds=2, threads=1, calibration=4, lost=5.0)
     (result,) = found.values()
     assert result["clips"] == 30 and sum(result["left"]) == pytest.approx(1) and 0 < result["cost"] <= 1 and result["mean"] > 0
     assert 50 < result["everything"]["noun"] <= 100 and abs(result["lost"]["noun"]) < 20
@@ -242,10 +242,10 @@ def test_thresholds_of_a_clip_are_chosen_by_clips_of_other_groups(root):
     labels, groups = random.integers(0, 3, 60), np.arange(60) % 6
     z = np.stack([scale * np.eye(3)[labels] + random.normal(0, 1, (60, 3)) for scale in (1, 2, 3)])
     costs = np.array([1.0, 2.0, 3.0])
-    found = module.by_folds({"verb": z}, {"verb": labels}, groups, costs)
+    found = module.by_folds({"verb": z}, {"verb": labels}, groups, costs, 0.5)
     fold_of = grouped_folds(groups, labels, 5)
     for clip in range(60):
         rest = fold_of != fold_of[clip]
         assert found[clip] == {"verb": wise.Wish(lost=0.5).threshold(wise.trade_off(z[:, rest], labels[rest], costs))}
     with pytest.raises(SystemExit, match="all clips that judge are of one group"):
-        module.by_folds({"verb": z}, {"verb": labels}, np.zeros(60), costs)
+        module.by_folds({"verb": z}, {"verb": labels}, np.zeros(60), costs, 0.5)
