@@ -95,10 +95,10 @@ def test_help_of_every_command(bare):
 
 
 def test_recipes_are_in_the_wheel(bare):
-    folders = "[pathlib.Path(egokeras.__file__).parent / name for name in ('pipelines', 'exports')]"
+    folders = "[pathlib.Path(egokeras.__file__).parent / name for name in ('pipelines', 'exports', 'device/cpp')]"
     question = f"import egokeras, pathlib; print(*[path.name for folder in {folders} for path in folder.iterdir()])"
     names = run(bare / "python", "-c", question).split()
-    assert {"demo.py", "int8.py"} <= set(names)
+    assert {"demo.py", "int8.py", "CMakeLists.txt", "README.md", "model.h", "replay.cpp"} <= set(names)
 
 
 def test_a_recipe_runs_by_its_name_from_the_wheel(wheel, tmp_path):
