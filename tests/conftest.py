@@ -1,9 +1,12 @@
 """What all tests share: the optional folder of real data, and TensorFlow kept to a few threads and quiet."""
 
 import dataclasses
+import io
 import os
 import pathlib
+import struct
 import types
+import zipfile
 import zlib
 
 import hypothesis
@@ -229,3 +232,78 @@ def convert_here():
         return [None] * len(conversions)
 
     return convert
+
+
+class Table:
+    """A table of a FlatBuffer, read by its number of a field (https://flatbuffers.dev/internals)."""
+
+    def __init__(self, data, at):
+        self.data, self.at = data, at
+
+    def _number(self, code, at):
+        return struct.unpack_from(f"<{code}", self.data, at)[0]
+
+    def _place(self, slot):
+        fields = self.at - self._number("i", self.at)
+        inside = 4 + 2 * slot < self._number("H", fields)
+        return self.at + offset if inside and (offset := self._number("H", fields + 4 + 2 * slot)) else None
+
+    def number(self, slot, code):
+        return 0 if self._place(slot) is None else self._number(code, self._place(slot))
+
+    def table(self, slot):
+        place = self._place(slot)
+        return None if place is None else Table(self.data, place + self._number("I", place))
+
+    def vector(self, slot, code):
+        vector = self.table(slot)
+        return [] if vector is None else list(struct.unpack_from(f"<{self._number('I', vector.at)}{code}", self.data, vector.at + 4))
+
+    def text(self, slot):
+        return bytes(self.vector(slot, "B")).decode()
+
+    def tables(self, slot):
+        return [Table(self.data, self.table(slot).at + 4 + 4 * i + each) for i, each in enumerate(self.vector(slot, "I"))]
+
+    def texts(self, slot):
+        return [bytes(self.data[each.at + 4 : each.at + 4 + self._number("I", each.at)]).decode() for each in self.tables(slot)]
+
+
+def metadata_of_tensor(tensor):
+    """What a TensorMetadata of metadata_schema.fbs says."""
+    content = tensor.table(3)
+    limits = content.table(2)
+    return {
+        "name": tensor.text(0),
+        "description": tensor.text(1),
+        "axes": tensor.texts(2),
+        "content": {1: "feature", 2: "image"}[content.number(0, "B")],
+        "colours": content.table(1).number(0, "b"),
+        "range": limits and (limits.number(0, "i"), limits.number(1, "i")),
+        "normalization": [(unit.number(0, "B"), unit.table(1).vector(0, "f"), unit.table(1).vector(1, "f")) for unit in tensor.tables(4)],
+        "limits": tensor.table(5) and (tensor.table(5).vector(1, "f"), tensor.table(5).vector(0, "f")),
+        "files": [(file.text(0), file.number(2, "b")) for file in tensor.tables(6)],
+    }
+
+
+def read_tflite_metadata(content):
+    """What a TFLite file says of itself, read without the code that wrote it; with `files`, name to lines."""
+    root = Table(content, struct.unpack_from("<I", content)[0])
+    (place,) = [entry.number(1, "I") for entry in root.tables(6) if entry.text(0) == "TFLITE_METADATA"]
+    packed = bytes(root.tables(4)[place].vector(0, "B"))
+    assert packed[4:8] == b"M001"
+    model = Table(packed, struct.unpack_from("<I", packed)[0])
+    (graph,) = model.tables(3)
+    files = {}
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            assert archive.testzip() is None and {file.compress_type for file in archive.infolist()} == {zipfile.ZIP_STORED}
+            files = {name: archive.read(name).decode().split("\n")[:-1] for name in archive.namelist()}
+    sides = {side: [metadata_of_tensor(tensor) for tensor in graph.tables(slot)] for side, slot in (("inputs", 2), ("outputs", 3))}
+    return {"name": model.text(0), "description": model.text(1), "version": model.text(2), "parser": model.text(7), **sides, "files": files}
+
+
+@pytest.fixture(scope="session")
+def tflite_metadata():
+    """`read_tflite_metadata`."""
+    return read_tflite_metadata
