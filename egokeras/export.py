@@ -23,6 +23,7 @@ from egokeras.device import selftest, trtexec
 from egokeras.device.artifact import Artifact
 from egokeras.device.manifest import CARRIED, CLIP, FORMAT, STREAM, WINDOW, write_manifest
 from egokeras.errors import InputError
+from egokeras.file_descriptions import describe_files
 from egokeras.files import read_json, run_file, sha256
 from egokeras.gate import FAIL, PASS, TOO_FEW, explain
 from egokeras.gated_run import open_run
@@ -233,20 +234,19 @@ class _Made:
 
 def _artifact(kind, parts):
     run, files = kind.run, [pathlib.Path(part.file) for part in parts]
-    described = [
-        {"file": file.name, "signature": SIGNATURE, "quantization": part.kind, **sparsity.summary(file.read_bytes()), **_trained(part)}
-        for file, part in zip(files, parts, strict=True)
-    ]
-    manifest = {
-        "format": FORMAT,
-        "name": kind.export.name,
-        "parts": described,
-        "files": _entries(files),
+    about = {
         **kind.describe(),
         "parent": {"run": run.path.resolve().name, "model_sha256": "+".join(run.sources), "data_sha256": run.shards.sha256},
         "quantization": kind.export.quantization,
         "egokeras": egokeras.__version__,
     }
+    if kind.export.format == "tflite":
+        describe_files(files, {"name": kind.export.name, **about})
+    described = [
+        {"file": file.name, "signature": SIGNATURE, "quantization": part.kind, **sparsity.summary(file.read_bytes()), **_trained(part)}
+        for file, part in zip(files, parts, strict=True)
+    ]
+    manifest = {"format": FORMAT, "name": kind.export.name, "parts": described, "files": _entries(files), **about}
     return Artifact(folder=files[0].parent, threads=os.cpu_count() or 1, manifest=manifest)
 
 

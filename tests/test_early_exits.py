@@ -168,6 +168,14 @@ def test_the_folder_holds_a_file_for_each_exit_and_pairs_and_nothing_else(shipme
         ]
 
 
+def test_every_file_carries_the_labels_of_its_exit(shipments, tflite_metadata):
+    for shipment in shipments:
+        for number, path in enumerate(Artifact.open(shipment.path).files, 1):
+            said = tflite_metadata(path.read_bytes())
+            labels = {tensor["name"]: said["files"][tensor["files"][0][0]] for tensor in said["outputs"] if tensor["files"]}
+            assert labels == {f"{head}_{number}": names for head, names in CLASSES.items()}
+
+
 def test_int8_parts_compute_in_int8(shipments):
     from ai_edge_litert.interpreter import Interpreter
 

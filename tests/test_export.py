@@ -140,6 +140,15 @@ def test_the_artifact_explains_itself(shipments, run_dir, data):
         assert (answers == data.labels(head, rows)).mean() >= 0.9
 
 
+def test_the_files_carry_their_labels(shipments, tflite_metadata):
+    """And are the ones that were judged: the test above compares their checksums."""
+    for shipment in shipments:
+        said = tflite_metadata((shipment.path / "model.tflite").read_bytes())
+        assert said["files"] == {f"{head}_labels.txt": names for head, names in CLASSES.items()}
+        assert {tensor["name"]: tensor["files"] for tensor in said["outputs"]} == {head: [(f"{head}_labels.txt", 2)] for head in CLASSES}
+        assert said["name"] == f"squares {shipment.export.name}"
+
+
 def test_a_sabotaged_calibration_is_refused_and_leaves_nothing(run_dir, shipments, data):
     before = sorted(path for path in run_dir.rglob("*"))
     (refused,) = ship_all([Export(name="int8", quantization="int8")], run_dir, Sabotaged(data.path))

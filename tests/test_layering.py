@@ -14,7 +14,7 @@ ROWS = [
     ["evaluate", "export", "report", "sensitivity", "sheet", "train", "visualize", "whole_videos"],
     ["artifact_kinds", "gated_run"],
     ["exit_ensemble"],
-    ["early_exits", "submission", "gate", "inference", "plots", "soft_targets", "stored_pairs"],
+    ["early_exits", "file_descriptions", "submission", "gate", "inference", "plots", "soft_targets", "stored_pairs"],
     ["staged"],
     ["anticipation_scores", "comparison", "events", "markov", "wise"],
     ["resumption", "students"],
