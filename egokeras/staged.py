@@ -14,6 +14,9 @@ import tensorflow as tf
 
 from egokeras.device.early_exit import leave
 
+# of an operation's call; `input` of a model that is nested in another is what it was built on
+INPUT, OUTPUT = keras.Operation.input.fget, keras.Operation.output.fget
+
 
 def exits_of(model, spaces):
     """Label space to name of the output, of each exit of a network; its last answer comes last.
@@ -47,11 +50,11 @@ def segments(model, groups):
     for number in range(len(groups)):
         so_far = {name: tensor for outputs in wanted[: number + 1] for name, tensor in outputs.items()}
         for operation in keras.Model(model.input, so_far).operations:
-            results = keras.tree.flatten(operation.output)
+            results = keras.tree.flatten(OUTPUT(operation))
             if results[0].name in made:
                 continue
             made |= {tensor.name: number for tensor in results}
-            for tensor in keras.tree.flatten(operation.input):
+            for tensor in keras.tree.flatten(INPUT(operation)):
                 if (maker := made[tensor.name]) < number:
                     taken[number][tensor.name] = tensor
                     if maker >= 0:

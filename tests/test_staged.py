@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from egokeras import wise
+from egokeras.compress.twin import inference_twin
+from egokeras.models import FrameModel, LSTMHead, SmallBackbone, WithExits
 from egokeras.models.internal_classifiers import Tap, attach
 from egokeras.scores import softmax
 from egokeras.staged import Staged, exits_of, segments
@@ -54,6 +56,23 @@ def test_no_layer_is_computed_twice():
     assert sorted(name for names in layers for name in names) == sorted(layer.name for layer in model.layers if layer.name != "a")
     assert [len(part.input) for part in parts] == [1, 2, 1]
     assert {id(weight) for part in parts for weight in part.weights} == {id(weight) for weight in model.weights}
+
+
+def test_exits_with_heads_are_parts_of_their_own():
+    """A head is a model inside the model, with an output that nothing asks for."""
+    keras.utils.set_random_seed(0)
+    spec = WithExits(
+        model=FrameModel(backbone=SmallBackbone(channels=(4, 6)), head=LSTMHead(units=3)), at=("conv_1_relu",), head=LSTMHead(units=2)
+    )
+    model = spec.build(classes=CLASSES, frames=3, size=32)
+    parts = segments(inference_twin(model, [*CLASSES, *(f"{space}_exit_1" for space in CLASSES)]), [["verb_exit_1"], ["verb"]])
+    known = {"rgb": np.random.default_rng(0).integers(0, 256, (1, 3, 32, 32, 3)).astype("uint8")}
+    expected = model(known)
+    for part in parts:
+        known |= part({name: known[name] for name in part.input})
+    for name in ("verb_exit_1", "verb"):
+        np.testing.assert_allclose(known[name], expected[name], rtol=1e-4, atol=1e-6)
+    assert not any(layer.name.startswith("exit_1") for layer in parts[1].layers)
 
 
 def test_steps_are_the_answers_of_all_exits(ensemble):
