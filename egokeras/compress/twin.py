@@ -45,9 +45,10 @@ def _for_inference(config, pixels):
         return type(config)(_for_inference(item, pixels) for item in config)
     if not isinstance(config, dict):
         return config
-    if config.get("class_name") == "DTypePolicy" and config["config"]["name"].endswith("float16"):
-        return "float32"
+    if config.get("class_name") == "DTypePolicy":
+        name = config["config"]["name"]
+        return "float32" if name.endswith("float16") else pixels if name == "uint8" else config
     changed = {key: _for_inference(value, pixels) for key, value in config.items()}
-    if config.get("class_name") == "InputLayer" and config["config"]["dtype"] == "uint8":
+    if config.get("class_name") in ("InputLayer", "ConvertToTensor") and config["config"]["dtype"] == "uint8":
         changed["config"]["dtype"] = pixels
     return {**changed, "unroll": True} if "unroll" in config else lowered(changed)

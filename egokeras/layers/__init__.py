@@ -4,6 +4,7 @@ A clip is `(batch, time, height, width, channels)`; a per-frame network sees its
 """
 
 import keras
+import numpy as np
 
 from egokeras.layers.action_history import DrawTimes, EmbedPastActions, KnownAt
 from egokeras.layers.past_actions import PastActions
@@ -70,11 +71,16 @@ class NormalizePixels(keras.layers.Layer):
         pixels = keras.ops.cast(pixels, self.compute_dtype)
         if self.bgr:
             pixels = keras.ops.flip(pixels, axis=-1)
-        return (pixels - self._constant(self.mean)) * self._constant([1 / deviation for deviation in self.deviation])
+        width = pixels.shape[-2]
+        return (pixels - self._constant(self.mean, width)) * self._constant([1 / deviation for deviation in self.deviation], width)
 
-    def _constant(self, values):
-        """One number where all channels agree: TFLite folds a scalar into the next convolution, but computes with a vector."""
-        return keras.ops.cast(values[0] if len(set(values)) == 1 else values, self.compute_dtype)
+    def _constant(self, values, width):
+        """One number where all channels agree: TFLite folds a scalar into the next convolution, but computes with a vector.
+
+        Else a whole row of pixels, `(width, channels)`: with three numbers XNNPACK would be called for every pixel by itself.
+        """
+        values = values[0] if len(set(values)) == 1 else np.tile(values, (width or 1, 1))
+        return keras.ops.cast(values, self.compute_dtype)
 
     def compute_output_shape(self, shape):
         return shape

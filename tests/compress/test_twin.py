@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import pytest
 
+from egokeras import early_exits
 from egokeras.compress.twin import inference_twin
 from egokeras.errors import InputError
-from egokeras.models import Backbone, ConvLSTMHead, ConvNet1DHead, FrameModel, LSTMHead
+from egokeras.models import Backbone, ConvLSTMHead, ConvNet1DHead, FrameModel, LSTMHead, SmallBackbone, WithExits, streaming
 
 HEADS = {
     "lstm": LSTMHead(units=6),
@@ -53,15 +54,35 @@ def test_twin_equals_its_model(name):
     assert any(hasattr(layer, "unroll") for layer in layers_of(model)) == ("lstm" in name)
 
 
-def test_float_pixels_give_the_same_and_the_model_is_left_alone():
+PIECES = {
+    "whole": lambda: built(HEADS["lstm"]),
+    "step": lambda: streaming.features_step(built(HEADS["conv1d"])),
+    "parts": lambda: early_exits.parts({"rgb": with_exit()}, ["verb"])[0],
+}
+
+
+def with_exit():
+    frames = FrameModel(backbone=SmallBackbone(channels=(6, 8)), head=HEADS["conv1d"], frames=5, size=32)
+    return WithExits(model=frames, at=("conv_1_relu",), channels=4).build(classes={"verb": 3}, frames=5, size=32)
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_float_pixels_are_never_cast(piece):
+    model = PIECES[piece]()
+    twin, clip = inference_twin(model, pixels="float32"), clips_of(1)
+    clip = clip[:, 0] if piece == "step" else clip
+    name = next(name for name in twin.output if name != "noun")
+    found, half = (np.array(twin({"rgb": clip + more})[name]) for more in (np.float32(0), np.linspace(0, 0.9, 3, dtype=np.float32)))
+    np.testing.assert_allclose(found, model({"rgb": clip})[name], atol=1e-5)
+    assert np.abs(found - half).max() > 1e-6  # no cast to uint8 is left inside
+    assert {tensor.dtype for operation in twin.operations for tensor in keras.tree.flatten(operation.output)} == {"float32"}
+
+
+def test_the_model_is_left_alone():
     model = built(HEADS["lstm"])
     before = [weight.copy() for weight in model.get_weights()]
     twin = inference_twin(model, pixels="float32")
-    clip = clips_of(1)
     assert twin.inputs[0].dtype == "float32" and model.inputs[0].dtype == "uint8"
-    found, half = twin({"rgb": clip.astype(np.float32)}), twin({"rgb": clip + np.linspace(0, 0.9, 3, dtype=np.float32)})
-    np.testing.assert_allclose(found["verb"], model({"rgb": clip})["verb"], atol=1e-5)
-    assert np.abs(found["verb"] - half["verb"]).max() > 1e-6  # no cast to uint8 is left inside
     twin.set_weights([weight * 0 for weight in twin.get_weights()])
     assert all(np.array_equal(weight, old) for weight, old in zip(model.get_weights(), before, strict=True))
 
