@@ -100,7 +100,7 @@ class Distiller(keras.Model):
         ks = {f"{space}_top{k}": k for space in self.student.output for k in self.top}
         inside_step = tf.distribute.get_replica_context() is not None
         scope = contextlib.nullcontext() if inside_step else self.distribute_strategy.scope()
-        with tf.init_scope(), scope:  # variables belong to the model, not to the graph of a step
+        with tf.init_scope(), scope, tf.variable_creator_scope(_of_no_function):
             for name in (name for name in names if name not in self._trackers):
                 self._trackers[name] = TopK(ks[name], name=name) if name in ks else keras.metrics.Mean(name)
 
@@ -188,6 +188,11 @@ class Distiller(keras.Model):
         yield
         for seed in seeds:
             seed.assign_sub(tf.cast(shift, seed.dtype))
+
+
+def _of_no_function(create, **kwargs):
+    """Create a variable of the model: a `tf.function` that creates one of its own is traced a second time."""
+    return create(**{**kwargs, "experimental_enable_variable_lifting": False})
 
 
 def _sum(terms):

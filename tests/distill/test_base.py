@@ -74,6 +74,15 @@ def test_trackers_made_beforehand_are_those_that_a_step_makes():
     assert ready.tracked == names == lazy.tracked
 
 
+def test_a_step_is_traced_once(monkeypatch):
+    """Where TensorFlow saw a running mean made inside, it would build the whole step again."""
+    traced = []
+    monkeypatch.setattr(Distiller, "train_step", lambda self, data, step=Distiller.train_step: (traced.append(1), step(self, data))[1])
+    made = distiller()
+    history = made.fit(data(), epochs=2, verbose=0).history
+    assert len(traced) == 1 and history["loss"][1] < history["loss"][0]
+
+
 def test_a_step_does_not_depend_on_how_many_the_process_has_done():
     """TensorFlow orders a step anew after some 90 of them; a sum of three gradients must not come out otherwise for it.
 
