@@ -22,7 +22,8 @@ from egokeras.staged import exits_of
 EARLY_EXIT = "early_exit"
 MIXED = "mixed"
 QUANTIZATIONS = ("int8", MIXED, "dynamic_range", WEIGHT_ONLY, "float16", "float32")  # from the smallest artifact to the most faithful
-FORMATS = {"tflite": QUANTIZATIONS, "onnx": ("int8", MIXED, "float32")}
+FORMATS = {"tflite": QUANTIZATIONS, "onnx": ("int8", MIXED, "float32"), "savedmodel": ("float32",)}
+FILES = {"tflite": "{}.tflite", "onnx": "{}.onnx", "savedmodel": "{}/saved_model.pb"}
 HALVES = ("features", "head")
 
 
@@ -81,13 +82,15 @@ class Clips:
     def _conversion(self, work, name, model, outputs, quantization, calibration=None, training=None):
         saved = work / f"{self.export.name}.{name}.keras"
         model.save(saved)
+        file = work / self.export.name / FILES[self.export.format].format(name)
+        file.parent.mkdir(exist_ok=True)
         if quantization == "int8" and not (calibration or training):
             calibration = self._calibration(work)
         return Conversion(
             model=str(saved),
             outputs=tuple(outputs),
             kind=quantization,
-            file=str(work / self.export.name / f"{name}.{self.export.format}"),
+            file=str(file),
             calibration=calibration,
             training=training,
         )

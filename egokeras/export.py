@@ -1,4 +1,4 @@
-"""Ship a run: model.keras -> TFLite or ONNX -> gate -> `exports/NAME/`, a folder that explains itself, or nothing.
+"""Ship a run: model.keras -> TFLite, ONNX or SavedModel -> gate -> `exports/NAME/`, a folder that explains itself, or nothing.
 
 An artifact is judged on the run's validation clips and on the windows of its held-out videos; `egokeras.gate` says how, and
 `egokeras.artifact_kinds` what a run can become.
@@ -41,10 +41,10 @@ class Export:
         name: of the artifact's folder.
         kind: of the artifact: `clip`; `stream`, a frame at a time; `early_exit`, a clip that is computed no further than its exit;
             `anticipation_step` for a run that anticipates.
-        format: of its files: `tflite`, or `onnx` for onnxruntime and TensorRT.
+        format: of its files: `tflite`, `onnx` for onnxruntime and TensorRT, or `savedmodel` for TensorFlow and what reads its graphs.
         quantization: `float32`, `float16`, `weight_only` (int8 weights, computed in float32), `dynamic_range` (int8 weights, computed in
             int8 where the kernel can), `mixed` (features in int8, the head over time in float32) or `int8` (weights and activations; clips
-            alone). In ONNX int8 is in Q/DQ nodes, and float16 is TensorRT's own.
+            alone). In ONNX int8 is in Q/DQ nodes, and float16 is TensorRT's own; a SavedModel is float32.
         calibration_clips: training clips that show int8 the range of every tensor.
         qat: trains the features to answer in int8 before, for `mixed` and `int8` of clips and streams; in `int8` the head is then a file
             of its own, quantized after training. None does not train.
@@ -202,7 +202,7 @@ def _convert(run, exports, work):
     results = []
     for kind, parts in zip(kinds, planned, strict=True):
         failed = [parts] if isinstance(parts, InputError) else [errors[part.file] for part in parts if errors[part.file]]
-        results.append(failed[0] if failed else _Made(kind, _artifact(kind, parts)))
+        results.append(failed[0] if failed else _Made(kind, _artifact(kind, parts, work)))
     return results
 
 
@@ -232,8 +232,8 @@ class _Made:
         return run.gate(kind, found), kind.decided(found), found
 
 
-def _artifact(kind, parts):
-    run, files = kind.run, [pathlib.Path(part.file) for part in parts]
+def _artifact(kind, parts, work):
+    run, folder, files = kind.run, work / kind.export.name, [pathlib.Path(part.file) for part in parts]
     about = {
         **kind.describe(),
         "parent": {"run": run.path.resolve().name, "model_sha256": "+".join(run.sources), "data_sha256": run.shards.sha256},
@@ -242,16 +242,17 @@ def _artifact(kind, parts):
     }
     if kind.export.format == "tflite":
         describe_files(files, {"name": kind.export.name, **about})
+    entries = _entries(folder, files)
     described = [
-        {"file": file.name, "signature": SIGNATURE, "quantization": part.kind, **sparsity.summary(file.read_bytes()), **_trained(part)}
-        for file, part in zip(files, parts, strict=True)
+        {"file": name, "signature": SIGNATURE, "quantization": part.kind, **sparsity.summary(file.read_bytes()), **_trained(part)}
+        for name, file, part in zip(entries, files, parts, strict=True)
     ]
-    manifest = {"format": FORMAT, "name": kind.export.name, "parts": described, "files": _entries(files), **about}
-    return Artifact(folder=files[0].parent, threads=os.cpu_count() or 1, manifest=manifest)
+    manifest = {"format": FORMAT, "name": kind.export.name, "parts": described, "files": entries, **about}
+    return Artifact(folder=folder, threads=os.cpu_count() or 1, manifest=manifest)
 
 
-def _entries(files):
-    return {file.name: {"sha256": sha256(file), "bytes": file.stat().st_size} for file in files}
+def _entries(folder, files):
+    return {file.relative_to(folder).as_posix(): {"sha256": sha256(file), "bytes": file.stat().st_size} for file in files}
 
 
 def _trained(part):
@@ -275,7 +276,7 @@ def _ship(run, export, made, accept_untested, nearest):
     if gate["answer"] == TOO_FEW:
         return Shipment(export=export, gate=gate, reason=_too_few(run, export, gate))
     artifact = dataclasses.replace(artifact, manifest={**stored_pairs.write(made.kind, artifact, found), **decided, "gate": gate})
-    lines = _entries([trtexec.write(artifact)] if trtexec.fits(artifact) else [])
+    lines = _entries(artifact.folder, [trtexec.write(artifact)] if trtexec.fits(artifact) else [])
     write_manifest(artifact.folder, {**artifact.manifest, "files": {**artifact.manifest["files"], **lines}})
     return Shipment(export=export, gate=gate, path=_move(artifact.folder, run.path / "exports" / export.name))
 

@@ -66,6 +66,7 @@ def small(export):
 
 def test_every_export_makes_a_file_that_runs(root, run_dir):
     exports = [export for file in sorted(root.glob("exports/**/*.py")) if (export := load(file)).kind in ("clip", "stream")]
+    exports.append(Export(name="stream_savedmodel", kind="stream", format="savedmodel"))
     shrunk = [small(export) for export in exports if possible(export)]
     shipments, found = ship_all(shrunk, run_dir), {}
     clip = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
@@ -78,6 +79,8 @@ def test_every_export_makes_a_file_that_runs(root, run_dir):
         assert (shipment.path / "trtexec.txt").exists() == (shipment.export.format == "onnx")
     assert len(found) == len(shrunk) and all(np.isfinite(logits).all() for logits in found.values())
     np.testing.assert_allclose(found["stream_float32"], found["float32"], atol=1e-5)
+    for name in ("savedmodel", "stream_savedmodel"):
+        np.testing.assert_allclose(found[name], found["float32"], atol=1e-5)
     np.testing.assert_allclose(found.get("onnx", found["float32"]), found["float32"], atol=1e-5)
     np.testing.assert_allclose(found["stream"], found["mixed"], atol=1e-5)
     if "int8_qat" not in found:

@@ -1,5 +1,6 @@
 """A model that anticipates through the whole road to a step on the device: judged window by window, shipped with its state."""
 
+import dataclasses
 import json
 import shutil
 import zlib
@@ -126,6 +127,16 @@ def test_the_artifact_gives_what_the_run_gives(shipments, run):
     found = [anticipator.window({name: value[number] for name, value in inputs.items()})["action"] for number in range(20)]
     np.testing.assert_allclose(np.stack(found), expected, atol=1e-5)
     assert np.ptp(expected, axis=0).min() > 1e-3
+
+
+def test_a_savedmodel_gives_what_the_file_gives(shipments, run_dir, run, quick, monkeypatch):
+    few = dataclasses.replace(run)
+    monkeypatch.setattr(gated_run, "GATE_WINDOWS", 16)
+    monkeypatch.setattr(export, "open_run", lambda path, shards: few)
+    path = ship(Export(name="saved", kind="anticipation_step", format="savedmodel"), run_dir)
+    window = {name: values[0] for name, values in run.shards.inputs(run.shards.rows("validation")[:1]).items()}
+    found, expected = (Anticipator.open(each).window(window)["action"] for each in (path, shipments[0].path))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`egokeras export`: turn a run into gated artifacts of TFLite or ONNX files."""
+"""`egokeras export`: turn a run into gated artifacts of TFLite or ONNX files or SavedModels."""
 
 import json
 import sys

@@ -35,7 +35,7 @@ class Conversion:
         model: path of the saved Keras model.
         outputs: names of the outputs that the file shall have.
         kind: of the numbers in it: `float32`, `int8`, or for TFLite also `float16`, `weight_only` or `dynamic_range`.
-        file: where it is written, a `.tflite` or `.onnx` file.
+        file: where it is written, a `.tflite` or `.onnx` file, or the `saved_model.pb` of a SavedModel in a folder that is there.
         calibration: input to the `.npy` of what it shall be calibrated on, (examples, ...) without an axis for the batch; int8 needs it.
         training: the `egokeras.compress.qat.Training` of int8 features that are trained before, in the place of a calibration.
     """
@@ -85,9 +85,9 @@ def _trained(conversion):
 
 def main(job):
     """The child: load the models and make the files of a job."""
-    from egokeras.compress import onnx, tflite
+    from egokeras.compress import onnx, savedmodel, tflite
 
-    formats = {".onnx": onnx.content, ".tflite": tflite.content}
+    formats = {".onnx": onnx.content, ".pb": savedmodel.content, ".tflite": tflite.content}
     load = functools.cache(egokeras.load_model)
     with tempfile.TemporaryDirectory() as folder:
         for fields in read_json(job):
@@ -101,25 +101,29 @@ def _saved_model(load, conversion, folder):
     """Write the inference twin with its one signature, unless `folder` has it; ExportArchive is the road that keeps the weights.
 
     For int8 in TFLite the pixels are float32 in the graph, and the converter makes the input uint8: a cast inside would end the quantized
-    part. In ONNX they are cast before all else: TensorRT can do nothing else with uint8.
+    part. In ONNX they are cast before all else: TensorRT can do nothing else with uint8. Only what is to stay a SavedModel has a free batch
+    size: a server gathers clips of several callers, and TFLite and TensorRT compile for one size.
     """
     import keras
     import tensorflow as tf
 
     from egokeras.compress.twin import inference_twin
 
-    onnx = conversion.file.endswith(".onnx")
+    onnx, batch = conversion.file.endswith(".onnx"), None if conversion.file.endswith(".pb") else 1
     pixels = "float32" if onnx or conversion.kind == "int8" else "uint8"
-    path = pathlib.Path(folder, hashlib.sha256(repr((conversion.model, conversion.outputs, pixels, onnx)).encode()).hexdigest())
+    path = pathlib.Path(folder, hashlib.sha256(repr((conversion.model, conversion.outputs, pixels, onnx, batch)).encode()).hexdigest())
     if path.exists():
         return path
     model = load(conversion.model)
-    twin = inference_twin(model, conversion.outputs, pixels=pixels)
+    twin = inference_twin(model, conversion.outputs, batch, pixels)
     dtypes = {tensor.name: tensor.dtype for tensor in (model if onnx else twin).inputs}
     inputs = {tensor.name: tf.TensorSpec(tensor.shape, dtypes[tensor.name], name=tensor.name) for tensor in twin.inputs}
 
     def answer(inputs):
-        return twin({name: tf.cast(value, twin.input[name].dtype) for name, value in inputs.items()}, training=False)
+        outputs = twin({name: tf.cast(value, twin.input[name].dtype) for name, value in inputs.items()}, training=False)
+        for name, values in outputs.items():
+            values.set_shape(twin.output[name].shape)  # TensorFlow loses sizes that Keras knows where that of the batch is free
+        return outputs
 
     archive = keras.export.ExportArchive()
     archive.track(twin)

@@ -16,7 +16,7 @@ def inference_twin(model, outputs=None, batch=1, pixels="uint8"):
     Args:
         model: functional `keras.Model` with named inputs and dict outputs; models may be nested in it to any depth.
         outputs: names of the outputs to keep; None keeps all.
-        batch: the batch size of inputs that have no static one.
+        batch: the batch size of inputs that have no static one; None leaves it free.
         pixels: dtype in which uint8 inputs arrive, with the same values 0..255; int8 wants `float32` (see `tflite`).
 
     Returns:

@@ -1,7 +1,7 @@
-"""Open and run an exported artifact: a folder of one or several TFLite or ONNX files and the JSON that explains them.
+"""Open and run an exported artifact: a folder of one or several TFLite or ONNX files, or SavedModels, and the JSON that explains them.
 
-Needs numpy and ai-edge-litert, or onnxruntime for ONNX files. A file's checksum is verified before the interpreter sees it, because a
-damaged TFLite file does not raise but ends the process.
+Needs numpy and ai-edge-litert, or onnxruntime for ONNX files, or TensorFlow for SavedModels. A file's checksum is verified before the
+interpreter sees it, because a damaged TFLite file does not raise but ends the process.
 """
 
 import dataclasses
@@ -16,10 +16,11 @@ from egokeras.device.early_exit import StagedArtifact
 from egokeras.device.events import answer
 from egokeras.device.manifest import CLIP, INPUT, MANIFEST, STEP, STREAM, check_manifest
 from egokeras.device.parts import Parts
-from egokeras.errors import InputError
+from egokeras.errors import CONTROL, InputError
 from egokeras.files import read_json, sha256
 
-RUNTIMES = {"tflite": "ai-edge-litert", "onnx": "onnxruntime"}  # format of an export to the package that runs its files
+RUNTIMES = {"tflite": "ai-edge-litert", "onnx": "onnxruntime", "savedmodel": "tensorflow"}  # format to the package that runs its files
+FORMATS = {".onnx": "onnx", ".pb": "savedmodel"}  # of files that are not TFLite
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,7 @@ class Artifact:
             raise InputError(f"{path} is not a file that {file} describes; give its folder.")
         for name, entry in manifest["files"].items():
             _check_file(folder, name, entry, verify)
+        _check_folders(folder, manifest["files"])
         return cls(folder=folder, threads=threads, manifest=manifest)
 
     @property
@@ -68,7 +70,7 @@ class Artifact:
 
     @property
     def files(self):
-        """The TFLite or ONNX files, in the order in which they run."""
+        """The TFLite or ONNX files, or those of SavedModels, in the order in which they run."""
         return [self.folder / part["file"] for part in self.manifest["parts"]]
 
     @property
@@ -78,8 +80,8 @@ class Artifact:
 
     @property
     def runtime(self):
-        """The package that runs its files, `ai-edge-litert` or `onnxruntime`."""
-        return RUNTIMES["onnx" if self.files[0].suffix == ".onnx" else "tflite"]
+        """The package that runs its files, one of `RUNTIMES`."""
+        return RUNTIMES[FORMATS.get(self.files[0].suffix, "tflite")]
 
     def expect(self, *kinds):
         """Refuse an artifact that is of none of some kinds.
@@ -188,7 +190,8 @@ def _softmax(logits):
 def _check_file(folder, name, entry, verify):
     """The file is in the folder, not reached from it, and is the one that was described."""
     path = folder / name
-    if name in ("", ".", "..") or re.search(r"[/\\:]", name) or path.resolve().parent != folder.resolve():
+    plain = not CONTROL.search(name) and not re.search(r"[\\:]", name) and all(part not in ("", ".", "..") for part in name.split("/"))
+    if not plain or path.resolve().parent != (folder.resolve() / name).parent:
         raise InputError(f"{folder / MANIFEST}: files names {name!r}, which is outside the artifact's folder; do not trust it.")
     if not path.is_file():
         raise InputError(f"{path} is missing; copy the whole folder again.")
@@ -196,3 +199,11 @@ def _check_file(folder, name, entry, verify):
         raise InputError(f"{path} has {path.stat().st_size} bytes, {MANIFEST} says {entry['bytes']}; copy it again.")
     if verify and sha256(path) != entry["sha256"]:
         raise InputError(f"{path} was altered: its sha256 is not the one in {MANIFEST}; copy it again.")
+
+
+def _check_folders(folder, names):
+    """A folder in the folder, which is a SavedModel, holds what was described alone: other programs read all of it."""
+    for top in {name.split("/")[0] for name in names if "/" in name}:
+        for path in (folder / top).rglob("*"):
+            if path.is_symlink() or not (path.is_dir() or path.relative_to(folder).as_posix() in names):
+                raise InputError(f"{path} is not described in {MANIFEST}; delete it, or copy the whole folder again.")

@@ -7,6 +7,7 @@ import re
 import shlex
 import struct
 
+from egokeras.device.artifact import RUNTIMES
 from egokeras.device.latency import resolve
 from egokeras.device.timing import MIN_RUNS, WARMUP
 from egokeras.errors import InputError
@@ -29,6 +30,8 @@ def commands(path, threads=1, seconds=3.0, binary=BINARY, place=str):
         InputError: the file is missing, altered, or no TFLite file.
     """
     _, model, artifact = resolve(path)
+    if artifact and artifact.runtime != RUNTIMES["tflite"]:
+        raise InputError(f"{path} is run by {artifact.runtime}, and {BINARY} times TFLite files alone; give an export that has some.")
     parts = [(artifact.folder / part["file"], part["signature"]) for part in artifact.manifest["parts"]] if artifact else []
     runs = [f"--num_threads={threads}", f"--warmup_runs={WARMUP}", f"--num_runs={MIN_RUNS}", f"--min_secs={seconds:g}"]
     found = []

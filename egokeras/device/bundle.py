@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import zipfile
 
+from egokeras.device.artifact import RUNTIMES
 from egokeras.device.benchmark_model import BINARY, commands
 from egokeras.device.latency import resolve
 from egokeras.device.manifest import MANIFEST
@@ -23,7 +24,7 @@ MODULES = (
 )
 CODE = '''"""Time the models in this folder on this machine: python3 {script} [--threads 1,2] [--sustained 60 --fps 30] ...
 
-Needs numpy and ai-edge-litert. Options come after those below and win; {script} --help shows all.
+Needs {packages}. Options come after those below and win; {script} --help shows all.
 """
 
 import os
@@ -43,14 +44,14 @@ if __name__ == "__main__":
 '''
 README = """Time {names} on another machine.
 
-    pip install numpy ai-edge-litert
+    pip install {packages}
     python3 {script}
 
 The figures are printed and written to {result}, which is to be copied back; several such files make one table and page:
 
     egokeras benchmark --merge a.json b.json --html page.html
 
-TFLite's own tool, where it is there, times the same files with
+TFLite's own tool, where it is there, times TFLite files with
 
 {lines}
 """
@@ -98,13 +99,23 @@ def _fill(folder, models, options):
     (folder / "models").mkdir()
     names = [_copy(model, folder) for model in models]
     arguments = [*names, "--json", RESULT, *options]
-    (folder / SCRIPT).write_text(CODE.format(script=SCRIPT, arguments=arguments), encoding="utf-8")
+    tflite, runtimes = RUNTIMES["tflite"], {name: _runtime(folder / name) for name in names}
+    packages = " ".join(dict.fromkeys(["numpy", tflite, *runtimes.values()]))
+    (folder / SCRIPT).write_text(CODE.format(script=SCRIPT, packages=packages, arguments=arguments), encoding="utf-8")
     timed = [
-        each for name in names for _, each in commands(folder / name, binary=f"./{BINARY}", place=lambda file: file.relative_to(folder))
+        each
+        for name in names
+        if runtimes[name] == tflite
+        for _, each in commands(folder / name, binary=f"./{BINARY}", place=lambda file: file.relative_to(folder))
     ]
     lines = "\n".join(f"    {shlex.join(each)}" for each in timed)
-    readme = README.format(names=", ".join(names), script=SCRIPT, result=RESULT, lines=lines)
+    readme = README.format(names=", ".join(names), script=SCRIPT, packages=packages, result=RESULT, lines=lines)
     (folder / "README.txt").write_text(readme, encoding="utf-8")
+
+
+def _runtime(path):
+    _, _, artifact = resolve(path)
+    return artifact.runtime if artifact else RUNTIMES["tflite"]
 
 
 def _copy(path, folder):
@@ -119,5 +130,6 @@ def _copy(path, folder):
     else:
         target.mkdir()
         for file in (MANIFEST, *artifact.manifest["files"]):
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(artifact.folder / file, target / file)
     return f"models/{target.name}"

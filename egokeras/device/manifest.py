@@ -3,8 +3,8 @@
 Three kinds of artifact are exported. A `clip` takes the frames of a clip at once, of one modality or of several. A `stream` takes one
 frame and a state, every `clip_seconds / frames` seconds, and an `anticipation_step` one observation and a state, every
 `anticipation.step` seconds; both give predictions and the new state, whose tensors have the names of the old. What computes this are
-`parts`: TFLite or ONNX files, each of which takes inputs of the artifact and what those before it gave. With early exits each part ends
-in one.
+`parts`: TFLite or ONNX files, or SavedModels (`model/saved_model.pb`, in a folder of its own as TensorFlow wants it), each of which takes
+inputs of the artifact and what those before it gave. With early exits each part ends in one.
 `pairs` are inputs, a file of raw numbers for each clip, with the logits that these files gave where they were exported, see
 `egokeras.device.selftest`. `seal` is the checksum of the rest, or null in what was edited on purpose; with pairs it is never missing.
 """

@@ -1,10 +1,15 @@
-"""The files of an artifact as one, of TFLite or of ONNX: each is given what it asks for, of the inputs and of what those before it gave."""
+"""The files of an artifact as one, of any format: each is given what it asks for, of the inputs and of what those before it gave."""
+
+from collections.abc import Callable
 
 import numpy as np
 
 from egokeras.device.manifest import MANIFEST, logits, tensors
 from egokeras.device.onnx_file import OnnxRunner
+from egokeras.device.savedmodel_file import SavedModelRunner
 from egokeras.errors import InputError
+
+RUNNERS: dict[str, Callable] = {".onnx": OnnxRunner, ".pb": SavedModelRunner}  # of what is no TFLite file
 
 
 class Parts:
@@ -75,8 +80,8 @@ class Parts:
 
 
 def _runner(file, signature, threads):
-    if file.suffix == ".onnx":
-        runner = OnnxRunner(file, threads)
+    if file.suffix in RUNNERS:
+        runner = RUNNERS[file.suffix](file, threads)
         _check_signature(file, signature, [runner.signature])
         return runner
     from ai_edge_litert.interpreter import Interpreter

@@ -1,7 +1,7 @@
 """Does an artifact answer here as it did where it was exported? It holds inputs with the logits that its own files gave there.
 
-Needs numpy and ai-edge-litert, or onnxruntime for ONNX files. On a device, `python -m egokeras.device.selftest ARTIFACT` answers in one
-sentence.
+Needs numpy and ai-edge-litert, or onnxruntime for ONNX files, or TensorFlow for SavedModels. On a device,
+`python -m egokeras.device.selftest ARTIFACT` answers in one sentence.
 """
 
 import dataclasses

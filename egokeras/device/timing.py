@@ -1,10 +1,10 @@
 """The process in which a TFLite file is timed: `python -m egokeras.device.timing JOB`, started by `egokeras.device.latency`."""
 
+import contextlib
 import functools
 import importlib
 import json
 import os
-import pathlib
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from egokeras.device.manifest import tensors
 from egokeras.device.sustained import Pictures, percentiles, sustain
 
 WARMUP = 5
+MODULES = {"ai-edge-litert": "ai_edge_litert.interpreter"}  # where the package has another name
 MIN_RUNS = 20  # fewer say nothing about a 95th percentile
 
 
@@ -30,8 +31,9 @@ class Model:
     """
 
     def __init__(self, path, threads):
-        runtime = "onnxruntime" if any(pathlib.Path(path).glob("*.onnx")) else "ai_edge_litert.interpreter"
-        importlib.import_module(runtime)  # neither its time nor its memory is the model's
+        runtime = Artifact.open(path, verify=False).runtime if os.path.isdir(path) else "ai-edge-litert"
+        with contextlib.suppress(ImportError):  # which its runner says in a sentence
+            importlib.import_module(MODULES.get(runtime, runtime))  # neither its time nor its memory is the model's
         self.before = _memory("VmRSS")
         start = time.perf_counter()
         self.run, shapes = _artifact(path, threads) if os.path.isdir(path) else _bare(path, threads)

@@ -68,7 +68,7 @@ def _top1(results):
 
 def _bytes(artifact):
     """Of what is run."""
-    return sum(file["bytes"] for name, file in artifact["files"].items() if name.endswith((".tflite", ".onnx")))
+    return sum(file["bytes"] for name, file in artifact["files"].items() if name.endswith((".tflite", ".onnx", ".pb")))
 
 
 def _megabytes(count):

@@ -34,12 +34,13 @@ def build(folder):
     return artifact
 
 
-def manifest(model):
+def manifest(model, name=None):
+    name = name or model.name
     return {
         "format": 2,
         "name": "tiny",
-        "files": {model.name: {"sha256": sha256(model), "bytes": model.stat().st_size}},
-        "parts": [{"file": model.name, "signature": "serving_default", "quantization": "float32"}],
+        "files": {name: {"sha256": sha256(model), "bytes": model.stat().st_size}},
+        "parts": [{"file": name, "signature": "serving_default", "quantization": "float32"}],
         "inputs": {"rgb": {"shape": [1, FRAMES, HEIGHT, WIDTH, 3], "dtype": "uint8", "channels": "RGB", "resize": "squash"}},
         "outputs": CLASSES,
         "sampling": {"rule": "uniform", "frames": FRAMES, "clip_seconds": 1.0},
@@ -78,6 +79,19 @@ def tiny_onnx(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("tiny_onnx")
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), folder / "model.onnx")
     write_json(folder / "artifact.json", manifest(folder / "model.onnx"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_savedmodel(tiny, tmp_path_factory) -> pathlib.Path:
+    """Folder of the same artifact with a SavedModel."""
+    from egokeras.compress import savedmodel
+
+    folder = tmp_path_factory.mktemp("tiny_savedmodel")
+    file = folder / "model" / "saved_model.pb"
+    file.parent.mkdir()
+    file.write_bytes(savedmodel.content(tiny.parent / "saved", None))
+    write_json(folder / "artifact.json", manifest(file, "model/saved_model.pb"))
     return folder
 
 

@@ -9,7 +9,7 @@ from ai_edge_litert.interpreter import Interpreter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egokeras.device.artifact import Artifact
+from egokeras.device.artifact import Artifact, _check_file
 from egokeras.errors import InputError
 
 
@@ -157,7 +157,7 @@ def test_names_a_wrong_field(copy, field, value, message):
         Artifact.open(copy)
 
 
-@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "a/b", "..", "a\\b", "c:d"])
+@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "a/../b", "..", "a\\b", "c:d"])
 def test_refuses_names_that_lead_outside(copy, name):
     (copy.parent / "outside").write_bytes(b"")
     change(copy, f"files/{'x'}", {"sha256": "0" * 64, "bytes": 0})
@@ -166,6 +166,22 @@ def test_refuses_names_that_lead_outside(copy, name):
     (copy / "artifact.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match="outside the artifact's folder"):
         Artifact.open(copy)
+
+
+NAMES = st.lists(
+    st.sampled_from(["a", "b.pb", " ", "...", "", ".", "..", "c:", "d\\e", "\0", "link", "\ud800", "~"]), min_size=1, max_size=4
+)
+
+
+@given(parts=NAMES)
+def test_a_name_is_a_plain_path_inside_or_refused(tmp_path_factory, parts):
+    folder = tmp_path_factory.getbasetemp() / "names"
+    if not folder.exists():
+        folder.mkdir()
+        (folder / "link").symlink_to(folder.parent)
+    inside = set(parts) <= {"a", "b.pb", " ", "...", "~"}
+    with pytest.raises(InputError, match="is missing" if inside else "outside the artifact's folder"):
+        _check_file(folder, "/".join(parts), {"bytes": 0}, True)
 
 
 def test_refuses_a_link_that_leads_outside(copy):
