@@ -167,7 +167,7 @@ def _bundle(args):
         options += [f"--{name}", str(getattr(args, name))] if getattr(args, name) else []
     options += ["--frame-size", "{1}x{0}".format(*args.frame_size)] if args.frame_size else []
     out = bundle.write(args.bundle, args.artifacts, options, args.video)
-    print(f"{out}: copy it to the device; there, `python3 {bundle.SCRIPT}` needs numpy and ai-edge-litert alone")
+    print(f"{out}: copy it to the device; there, `python3 {bundle.SCRIPT}` needs {' and '.join(bundle.packages(args.artifacts))} alone")
 
 
 @contextlib.contextmanager

@@ -91,6 +91,11 @@ def write(out, models, options=(), video=None):
     return out
 
 
+def packages(models):
+    """What a bundle of these needs there, by the names that pip knows."""
+    return list(dict.fromkeys(["numpy", RUNTIMES["tflite"], *map(_runtime, models)]))
+
+
 def _fill(folder, models, options):
     for module in MODULES:
         target = folder / "egokeras" / module
@@ -99,17 +104,16 @@ def _fill(folder, models, options):
     (folder / "models").mkdir()
     names = [_copy(model, folder) for model in models]
     arguments = [*names, "--json", RESULT, *options]
-    tflite, runtimes = RUNTIMES["tflite"], {name: _runtime(folder / name) for name in names}
-    packages = " ".join(dict.fromkeys(["numpy", tflite, *runtimes.values()]))
-    (folder / SCRIPT).write_text(CODE.format(script=SCRIPT, packages=packages, arguments=arguments), encoding="utf-8")
+    needed = packages(models)
+    (folder / SCRIPT).write_text(CODE.format(script=SCRIPT, packages=" and ".join(needed), arguments=arguments), encoding="utf-8")
     timed = [
         each
         for name in names
-        if runtimes[name] == tflite
+        if _runtime(folder / name) == RUNTIMES["tflite"]
         for _, each in commands(folder / name, binary=f"./{BINARY}", place=lambda file: file.relative_to(folder))
     ]
     lines = "\n".join(f"    {shlex.join(each)}" for each in timed)
-    readme = README.format(names=", ".join(names), script=SCRIPT, packages=packages, result=RESULT, lines=lines)
+    readme = README.format(names=", ".join(names), script=SCRIPT, packages=" ".join(needed), result=RESULT, lines=lines)
     (folder / "README.txt").write_text(readme, encoding="utf-8")
 
 

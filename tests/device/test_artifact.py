@@ -179,7 +179,7 @@ def test_a_name_is_a_plain_path_inside_or_refused(tmp_path_factory, parts):
     if not folder.exists():
         folder.mkdir()
         (folder / "link").symlink_to(folder.parent)
-    inside = set(parts) <= {"a", "b.pb", " ", "...", "~"}
+    inside = set(parts) <= {"a", "b.pb", " ", "...", "~", "link"} and parts[0] != "link"
     with pytest.raises(InputError, match="is missing" if inside else "outside the artifact's folder"):
         _check_file(folder, "/".join(parts), {"bytes": 0}, True)
 
