@@ -20,6 +20,7 @@ from egokeras.protocol import ANTICIPATION
 from egokeras.staged import exits_of
 
 EARLY_EXIT = "early_exit"
+STREAM_EARLY_EXIT = "stream_early_exit"
 MIXED = "mixed"
 QUANTIZATIONS = ("int8", MIXED, "dynamic_range", WEIGHT_ONLY, "float16", "float32")  # from the smallest artifact to the most faithful
 FORMATS = {"tflite": QUANTIZATIONS, "onnx": ("int8", MIXED, "float32"), "savedmodel": ("float32",)}
@@ -164,14 +165,9 @@ class Stream(Clips):
         return super()._calibration(work, apart)
 
     def describe(self):
-        described = super().describe()
-        pictures = described["inputs"][INPUT]
-        frames = pictures["shape"].pop(1)
         reset = {"reset_frames": self.export.reset_frames} if self.export.reset_frames else {}
         return {
-            "kind": STREAM,
-            **described,
-            "sampling": {**described["sampling"], "frames": frames},
+            **_of_frames(super().describe()),
             "state": _tensors(self._step),
             "memory": self.export.memory,
             **reset,
@@ -250,13 +246,17 @@ class EarlyExits(Clips):
 
     def conversions(self, work):
         parts = early_exits.parts(self.run.networks, list(self._weights))
+        return self._in_order(work, "exit", parts, self.export.quantization)
+
+    def _in_order(self, work, name, parts, quantization):
+        """The `Conversion`s of parts each of which goes on where those before it stopped."""
         calibrations: list = [None] * len(parts)
-        if self.export.quantization == "int8":
+        if quantization == "int8":
             inside = work / f"{self.export.name}.inside"
             inside.mkdir()
             calibrations = early_exits.write_calibrations(parts, self._calibration(work), inside)
         return [
-            self._conversion(work, f"exit_{number}", part, part.output, self.export.quantization, calibration)
+            self._conversion(work, f"{name}_{number}", part, part.output, quantization, calibration)
             for number, (part, calibration) in enumerate(zip(parts, calibrations, strict=True), 1)
         ]
 
@@ -307,7 +307,56 @@ class EarlyExits(Clips):
         return {"clips": len(rows), "accuracy": accuracy, "cost": float(left @ costs / costs[-1]), "left": left.tolist()}
 
 
-KINDS = {CLIP: Clips, STREAM: Stream, STEP: Step, EARLY_EXIT: EarlyExits}
+class StreamEarlyExits(EarlyExits):
+    """`EarlyExits` of a stream: for each exit a file for a frame, which goes on where the one before stopped, and one for the last frames.
+
+    Thresholds are chosen as for clips. What leaving saves in a stream depends on how its frames follow one another, and is not foretold.
+    """
+
+    quantizations = Stream.quantizations
+
+    @staticmethod
+    def fits(run):
+        """Whether a run can become this."""
+        if not EarlyExits.fits(run) or len(run.networks) > 1:
+            return False
+        try:
+            streaming.exit_unfoldings(run.model, [tuple(names.values()) for names in exits_of(run.model, tuple(run.classes))])
+        except InputError:
+            return False
+        return True
+
+    @functools.cached_property
+    def _parts(self):
+        return early_exits.frame_parts(self.run.model, list(self._weights))
+
+    def conversions(self, work):
+        stages, heads = self._parts
+        kinds = ("int8", "float32") if self.export.quantization == MIXED else (self.export.quantization,) * 2
+        parts = self._in_order(work, "stage", stages, kinds[0]), self._in_order(work, "head", heads, kinds[1])
+        return [each for pair in zip(*parts, strict=True) for each in pair]
+
+    def _calibration(self, work, apart=True):
+        return super()._calibration(work, apart)
+
+    def describe(self):
+        state = {name: _tensor(tensor) for head in self._parts[1] for name, tensor in head.input.items()}
+        return {**_of_frames(super().describe()), "state": state, "memory": WINDOW}
+
+    def _reached(self, *args):
+        found = super()._reached(*args)
+        del found["cost"]  # of clips that have no frames in common
+        return found
+
+
+KINDS = {CLIP: Clips, STREAM: Stream, STEP: Step, EARLY_EXIT: EarlyExits, STREAM_EARLY_EXIT: StreamEarlyExits}
+
+
+def _of_frames(described):
+    """What is said of clips, said of one frame of them."""
+    pictures = described["inputs"][INPUT]
+    frames = pictures["shape"].pop(1)
+    return {"kind": STREAM, **described, "sampling": {**described["sampling"], "frames": frames}}
 
 
 def _state(step):

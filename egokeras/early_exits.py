@@ -7,7 +7,8 @@ import numpy as np
 
 from egokeras.compress.quantize import npy_writer
 from egokeras.compress.twin import inference_twin
-from egokeras.device.manifest import exit_output
+from egokeras.device.manifest import INPUT, exit_output, window_of
+from egokeras.models import streaming
 from egokeras.staged import exits_of, segments
 
 
@@ -32,6 +33,36 @@ def parts(networks, heads):
                 _renamed(part, lambda each, called=called, place=place: called.get(each, f"network_{place}_{each}"), set(twin.input))
             )
     return found
+
+
+def frame_parts(network, heads):
+    """Cut a network whose exits see one frame after another, as a stream computes it.
+
+    Args:
+        network: see `egokeras.models.streaming.exit_steps`.
+        heads: names of its heads.
+
+    Returns:
+        Two lists of a `keras.Model` for each exit: the stage, from one frame `rgb`, or maps that stages before it hand on, to the frame's
+        features for the exit and to the maps that it hands on, for a batch of one; and the head, from windows (`window_of`) of these
+        features to the exit's logits (`exit_output`).
+
+    Raises:
+        InputError: the network has no such exits.
+    """
+    exits = exits_of(network, tuple(heads))
+    frame, over_time = streaming.exit_steps(network, [tuple(names.values()) for names in exits])
+    stages = segments(inference_twin(frame), [tuple(model.input) for model in over_time])
+    maps = [name for stage in stages for name in stage.output if name not in frame.output]
+    called = {**{name: name for name in frame.output}, **{name: f"maps_{number}" for number, name in enumerate(maps, 1)}}
+    answers = [
+        {**{name: window_of(name) for name in model.input}, **{each: exit_output(head, number) for head, each in names.items()}}
+        for number, (model, names) in enumerate(zip(over_time, exits, strict=True))
+    ]
+    return (
+        [_renamed(stage, called.__getitem__, {INPUT}) for stage in stages],
+        [_renamed(model, names.__getitem__, ()) for model, names in zip(over_time, answers, strict=True)],
+    )
 
 
 def _renamed(model, rename, kept):

@@ -40,7 +40,7 @@ class Export:
     Attributes:
         name: of the artifact's folder.
         kind: of the artifact: `clip`; `stream`, a frame at a time; `early_exit`, a clip that is computed no further than its exit;
-            `anticipation_step` for a run that anticipates.
+            `stream_early_exit`, the same of the clip of the last frames, a frame at a time; `anticipation_step` for a run that anticipates.
         format: of its files: `tflite`, `onnx` for onnxruntime and TensorRT, or `savedmodel` for TensorFlow and what reads its graphs.
         quantization: `float32`, `float16`, `weight_only` (int8 weights, computed in float32), `dynamic_range` (int8 weights, computed in
             int8 where the kernel can), `mixed` (features in int8, the head over time in float32) or `int8` (weights and activations; clips

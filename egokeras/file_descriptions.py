@@ -2,7 +2,7 @@
 
 from egokeras.compress import metadata
 from egokeras.compress.metadata import Description, FileKind, Tensor, TextFile
-from egokeras.device.manifest import CLIP, LABELS, exit_output
+from egokeras.device.manifest import CLIP, LABELS, WINDOWED, exit_output
 from egokeras.files import atomic
 
 AXES = ("batch", "time", "height", "width", "channels")
@@ -41,6 +41,10 @@ def _input(name, manifest):
     if name in manifest["inputs"]:
         entry = manifest["inputs"][name]
         return _pictures(entry, manifest) if "channels" in entry else Tensor(description=_observation(name, manifest))
+    if name in manifest.get("state", ()) and "exits" in manifest:
+        return Tensor(
+            description=f"What {name.removesuffix(WINDOWED)} was for the last {manifest['sampling']['frames']} frames, oldest first."
+        )
     if name in manifest.get("state", ()):
         return Tensor(description=f"State: zeros at the beginning of a stream, then the output {name} of the step before.")
     return Tensor(description=f"The output {name} of a file that runs before.")

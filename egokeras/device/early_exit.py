@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from egokeras.device.manifest import exit_output
+from egokeras.device.manifest import CLIP, exit_output
 from egokeras.errors import InputError
 
 
@@ -42,8 +42,8 @@ class StagedArtifact:
         about = artifact.manifest.get("exits")
         if about is None:
             raise InputError(f"{artifact.folder} has no early exits; export the run with early_exit.")
+        artifact.expect(CLIP)
         self.artifact, self.names, self.thresholds = artifact, tuple(about["names"]), about.get("thresholds", {})
-        self._weights = {head: np.array(values, np.float64) for head, values in about["weights"].items()}
 
     def steps(self, inputs):
         """Compute a clip exit by exit; what is not asked for is not computed.
@@ -51,14 +51,10 @@ class StagedArtifact:
         Args:
             inputs: name to a clip with an axis for the batch.
 
-        Yields:
-            Head to Z (classes,) float64 of each exit.
+        Returns:
+            Iterator of head to Z (classes,) float64 of each exit.
         """
-        z: dict[str, list] = {head: [] for head in self._weights}
-        for number, given in enumerate(self.artifact.parts.steps(inputs)):
-            for head, found in z.items():
-                found.append(given[exit_output(head, number)][0])
-            yield {head: weights[number, : number + 1] @ np.stack(z[head]) for head, weights in self._weights.items()}
+        return weighed(self.artifact, self.artifact.parts.steps(inputs))
 
     def answer(self, inputs, thresholds=None):
         """The `Answer` to a clip, which leaves at the first exit that is sure in all heads, or at the last.
@@ -70,19 +66,29 @@ class StagedArtifact:
         return leave(self.steps(inputs), self.names, thresholds or self.thresholds)
 
 
+def weighed(artifact, outputs):
+    """Yield head to Z (classes,) float64 of each exit of an artifact; `outputs` gives what each exit's part gave, name to array."""
+    weights = {head: np.array(values, np.float64) for head, values in artifact.manifest["exits"]["weights"].items()}
+    z: dict[str, list] = {head: [] for head in weights}
+    for number, given in enumerate(outputs):
+        for head, found in z.items():
+            found.append(given[exit_output(head, number)][0])
+        yield {head: rows[number, : number + 1] @ np.stack(z[head]) for head, rows in weights.items()}
+
+
 def leave(steps, names, thresholds):
-    """The `Answer` to a clip, which leaves at the first exit that is sure in all heads, or at the last.
+    """The `Answer` to a clip, which leaves at the first exit that is sure in all heads, or at the last that there is.
 
     Args:
         steps: iterator of head to Z (classes,), exit by exit; none is taken behind the one that is sure.
         names: of the exits.
         thresholds: head to what the largest probability must exceed.
     """
-    return next(
-        Answer(exit=number, name=names[number], logits=logits)
-        for number, logits in enumerate(steps)
-        if number == len(names) - 1 or all(_surest(logits[head]) > threshold for head, threshold in thresholds.items())
-    )
+    for number, logits in enumerate(steps):
+        answer = Answer(exit=number, name=names[number], logits=logits)
+        if all(_surest(logits[head]) > threshold for head, threshold in thresholds.items()):
+            break
+    return answer
 
 
 def _surest(logits):

@@ -6,17 +6,16 @@ its `State`.
 
 import functools
 
-import numpy as np
-
 from egokeras.device.artifact import Artifact
+from egokeras.device.exit_stream import ExitStream
 from egokeras.device.manifest import INPUT, STREAM
 from egokeras.device.state import State, check_state, new_state
-from egokeras.device.stream import ROUNDING, Stream, check_stride, fitted, next_due
+from egokeras.device.stream import ROUNDING, Stream, check_frame, check_stride, fitted, next_due
 from egokeras.errors import InputError
 
 
 class FrameStream:
-    """Runs an artifact of the kind `stream`.
+    """Runs an artifact of the kind `stream`, without early exits.
 
     Attributes:
         artifact: the `egokeras.device.artifact.Artifact`.
@@ -29,6 +28,8 @@ class FrameStream:
 
     def __init__(self, artifact):
         artifact.expect(STREAM)
+        if "exits" in artifact.manifest:
+            raise InputError(f"{artifact.folder} has early exits; open it with egokeras.device.exit_stream.ExitStream.")
         self.artifact, self.frames = artifact, artifact.manifest["sampling"]["frames"]
         self.seconds = artifact.clip_seconds / self.frames
 
@@ -59,9 +60,7 @@ class FrameStream:
         check_state(self.artifact, state)
         if state.seen and state.seen == self.artifact.manifest.get("reset_frames"):
             state = self.open_stream()
-        picture, shape = np.asarray(picture), tuple(self.artifact.manifest["inputs"][INPUT]["shape"])
-        if picture.shape != shape[1:] or picture.dtype != np.uint8:
-            raise InputError(f"{self.artifact.folder} takes frames {shape[1:]} uint8, this one is {picture.shape} {picture.dtype}.")
+        picture = check_frame(self.artifact, picture)
         outputs = self.artifact.parts.run({INPUT: picture[None], **state.tensors})
         state = State(tensors={name: outputs[name] for name in state.tensors}, seen=state.seen + 1)
         logits = {head: outputs[head][0] for head in self.artifact.classes}
@@ -73,12 +72,13 @@ class FrameStream:
 
 
 class SteppedStream:
-    """A `FrameStream` fed by a camera or a file: takes a frame every `seconds`, as `egokeras.device.stream.Stream` takes them."""
+    """A stream of an artifact, fed by a camera or a file: takes a frame every `seconds`, as `egokeras.device.stream.Stream` takes them."""
 
     def __init__(self, artifact, stride):
         """`artifact` of the kind `stream`; `stride` in seconds between two predictions, at least those between two frames."""
         check_stride(stride)
-        self.artifact, self.stream, self.stride = artifact, FrameStream(artifact), stride
+        self.stream = (ExitStream if "exits" in artifact.manifest else FrameStream)(artifact)
+        self.artifact, self.stride = artifact, stride
         self.state = self.stream.open_stream()
         self.due = self.answer_due = -float("inf")
         self.time = 0.0

@@ -4,7 +4,8 @@ Three kinds of artifact are exported. A `clip` takes the frames of a clip at onc
 frame and a state, every `clip_seconds / frames` seconds, and an `anticipation_step` one observation and a state, every
 `anticipation.step` seconds; both give predictions and the new state, whose tensors have the names of the old. What computes this are
 `parts`: TFLite or ONNX files, or SavedModels (`model/saved_model.pb`, in a folder of its own as TensorFlow wants it), each of which takes
-inputs of the artifact and what those before it gave. With early exits each part ends in one.
+inputs of the artifact and what those before it gave. With early exits each part of a clip ends in one, and a stream has two parts for
+each: what a frame shows to the exit, and what the exit sees in the window of the last frames, see `egokeras.device.exit_stream`.
 `pairs` are inputs, a file of raw numbers for each clip, with the logits that these files gave where they were exported, see
 `egokeras.device.selftest`. `seal` is the checksum of the rest, or null in what was edited on purpose; with pairs it is never missing.
 """
@@ -23,6 +24,7 @@ INPUT = "rgb"
 LABELS = "labels"  # the input of past actions, whose verbs and nouns `vocabulary` names
 CLIP, STREAM, STEP = "clip", "stream", "anticipation_step"
 WINDOW, CARRIED = "window", "carried"  # what the state of a stream is: the last frames' features, or that of a recurrent layer
+WINDOWED = "_window"
 CHANNELS = ("RGB", "flow", "rgb_difference", "residual", "motion_vector")  # what the pictures of an input show
 RESIZES = ("squash", "crop", "pad")
 DTYPES = ("float32", "int32")  # of the tensors of a step
@@ -90,6 +92,19 @@ def exit_output(head, number):
     return f"{head}_{number + 1}"
 
 
+def window_of(name):
+    """What the last frames' outputs `name` are called, (1, frames, ...), in the `state` of a stream with early exits."""
+    return f"{name}{WINDOWED}"
+
+
+def given(manifest):
+    """Names of all that the files have to give, to (shape as a list, name of the dtype)."""
+    state = {name: (entry["shape"], entry["dtype"]) for name, entry in manifest.get("state", {}).items()}
+    if "exits" in manifest:
+        state = {name.removesuffix(WINDOWED): ([1, 1, *shape[2:]], dtype) for name, (shape, dtype) in state.items()}
+    return state | {name: (shape, "float32") for name, shape in logits(manifest).items()}
+
+
 def logits(manifest):
     """Output to the shape of its logits, as a list: one for each head, or with early exits for each head and exit, `verb_1`."""
     if "exits" in manifest:
@@ -147,6 +162,10 @@ def _check_stream(file, manifest):
     _require(manifest.get("memory") in (WINDOW, CARRIED), file, "memory", manifest.get("memory"))
     reset = manifest.get("reset_frames", frames)
     _require(type(reset) is int and reset >= frames, file, "reset_frames", reset)
+    if "exits" in manifest:
+        _require(manifest["memory"] == WINDOW and "reset_frames" not in manifest, file, "memory", manifest["memory"])
+        for name, entry in manifest["state"].items():
+            _require(name.endswith(WINDOWED) and entry["shape"][1:2] == [frames], file, f"state.{name}", entry)
 
 
 def _check_pictures(file, at, pixels, colours, axes=5):
@@ -183,7 +202,8 @@ def _check_exits(file, manifest):
     exits = _field(file, manifest, "exits", dict)
     names = _field(file, exits, "names", list, "exits.")
     plain = all(isinstance(name, str) and not CONTROL.search(name) for name in names)
-    _require(plain and len(names) == len(manifest["parts"]) and manifest.get("kind", CLIP) == CLIP, file, "exits.names", names)
+    parts = {CLIP: len(names), STREAM: 2 * len(names)}.get(manifest.get("kind", CLIP))
+    _require(plain and len(manifest["parts"]) == parts, file, "exits.names", names)
     weights, thresholds = (_field(file, exits, field, dict, "exits.") for field in ("weights", "thresholds"))
     for field, found in (("weights", weights), ("thresholds", thresholds)):
         _require(set(found) == set(manifest["outputs"]), file, f"exits.{field}", list(found))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from egokeras.device.manifest import MANIFEST, logits, tensors
+from egokeras.device.manifest import MANIFEST, given, logits, tensors
 from egokeras.device.onnx_file import OnnxRunner
 from egokeras.device.savedmodel_file import SavedModelRunner
 from egokeras.errors import InputError
@@ -14,6 +14,9 @@ RUNNERS: dict[str, Callable] = {".onnx": OnnxRunner, ".pb": SavedModelRunner}  #
 
 class Parts:
     """The runners of an artifact's parts, checked against artifact.json.
+
+    Attributes:
+        takes, gives: names of each part's inputs, and of its outputs.
 
     Args:
         artifact: the `egokeras.device.artifact.Artifact`.
@@ -25,7 +28,8 @@ class Parts:
 
     def __init__(self, artifact, threads):
         self._runners = [_runner(artifact.folder / part["file"], part["signature"], threads) for part in artifact.manifest["parts"]]
-        self._wanted = [tuple(runner.get_input_details()) for runner in self._runners]
+        self.takes = [tuple(runner.get_input_details()) for runner in self._runners]
+        self.gives = [tuple(runner.get_output_details()) for runner in self._runners]
         self._check(artifact)
 
     def steps(self, inputs):
@@ -37,17 +41,21 @@ class Parts:
         Yields:
             What a part gives, name to array.
         """
-        made: dict[str, np.ndarray] = {}
-        for runner, wanted in zip(self._runners, self._wanted, strict=True):
-            given = runner(**{name: inputs[name] if name in inputs else made[name] for name in wanted})
-            made |= given
-            yield given
+        known = dict(inputs)
+        for number in range(len(self._runners)):
+            made = self.part(number, known)
+            known = {**known, **made, **inputs}
+            yield made
+
+    def part(self, number, known):
+        """What one part gives, name to array; `known` has all that it takes, by name."""
+        return self._runners[number](**{name: known[name] for name in self.takes[number]})
 
     def run(self, inputs):
         """What all parts give, name to array; `inputs` as for `steps`."""
         made: dict[str, np.ndarray] = {}
-        for given in self.steps(inputs):
-            made |= given
+        for found in self.steps(inputs):
+            made |= found
         return made
 
     def _check(self, artifact):
@@ -72,8 +80,7 @@ class Parts:
                 raise InputError(
                     f"{artifact.folder} has {size} outputs for {head!r}, {MANIFEST} names {shape[-1]} classes; export it again."
                 )
-        promised = {name: declared[name] for name in artifact.manifest.get("state", ())}
-        promised |= {head: (shape, "float32") for head, shape in logits(artifact.manifest).items()}
+        promised = given(artifact.manifest)
         wrong = [name for name, expected in promised.items() if made.get(name) != expected]
         if wrong:
             raise InputError(f"{artifact.folder} gives {made}, {MANIFEST} says {wrong[0]!r} {promised[wrong[0]]}; export it again.")

@@ -20,6 +20,7 @@ import numpy as np
 from egokeras.device.anticipation import Anticipator
 from egokeras.device.artifact import Artifact
 from egokeras.device.early_exit import StagedArtifact
+from egokeras.device.exit_stream import ExitStream
 from egokeras.device.frame_stream import FrameStream
 from egokeras.device.manifest import INPUT, MANIFEST, STEP, STREAM, exit_output, pair_tensors
 from egokeras.errors import InputError
@@ -62,19 +63,26 @@ def predict(artifact, inputs):
 
 def _answer(artifact):
     """Function of one clip, stream of frames or window."""
+    if artifact.kind == STEP:
+        return Anticipator(artifact).window
+    if "exits" in artifact.manifest:
+        steps = _steps(artifact)
+        return lambda inputs: {
+            exit_output(head, number): logits for number, answer in enumerate(steps(inputs)) for head, logits in answer.items()
+        }
     if artifact.kind == STREAM:
         stream = FrameStream(artifact)
         return lambda inputs: stream.clip(inputs[INPUT])
-    if artifact.kind == STEP:
-        return Anticipator(artifact).window
-    if "exits" not in artifact.manifest:
-        return artifact.predict
+    return artifact.predict
+
+
+def _steps(artifact):
+    """Function of one clip to the answers of its exits."""
+    if artifact.kind == STREAM:
+        stream = ExitStream(artifact)
+        return lambda inputs: stream.steps(inputs[INPUT])
     staged = StagedArtifact(artifact)
-    return lambda clips: {
-        exit_output(head, number): logits
-        for number, answer in enumerate(staged.steps({name: clip[None] for name, clip in clips.items()}))
-        for head, logits in answer.items()
-    }
+    return lambda clips: staged.steps({name: clip[None] for name, clip in clips.items()})
 
 
 def replay(artifact):

@@ -61,6 +61,18 @@ class Stream:
         return self.artifact.predict(np.stack([self.frames[number][1] for number in chosen]))
 
 
+def check_frame(artifact, picture):
+    """The picture as an array, if it is a frame (height, width, 3) uint8 of the size that an artifact of the kind `stream` takes.
+
+    Raises:
+        InputError: another shape or type.
+    """
+    picture = np.asarray(picture)
+    if picture.shape != artifact.shape or picture.dtype != np.uint8:
+        raise InputError(f"{artifact.folder} takes frames {artifact.shape} uint8, this one is {picture.shape} {picture.dtype}.")
+    return picture
+
+
 def check_stride(stride):
     """Refuse seconds between two predictions that are none."""
     if not 0 < stride < float("inf"):

@@ -9,6 +9,8 @@ import keras
 from keras import layers
 
 from egokeras.errors import InputError
+from egokeras.layers import FoldTime, UnfoldTime
+from egokeras.models.with_exits import unnested
 
 WINDOW = "features_window"
 CELLS = (keras.layers.LSTM, keras.layers.ConvLSTM2D)
@@ -39,19 +41,8 @@ def features_step(model):
     Raises:
         InputError: the model has no backbone that computes frame by frame.
     """
-    backbone = _per_frame(model)
-    unfolding, config = backbone.layers[-1], backbone.get_config()
-    for layer in config["layers"]:
-        if layer["class_name"] == "InputLayer":
-            batch, _, *picture = layer["config"]["batch_shape"]
-            layer["config"]["batch_shape"] = (batch, 1, *picture)
-        elif layer["name"] == unfolding.name:
-            layer["config"]["time"] = 1
-    single = type(backbone).from_config(config)
-    single.set_weights(backbone.get_weights())
-    frame = keras.Input(picture, dtype="uint8", name="rgb")
-    clip = layers.Reshape((1, *picture), dtype="uint8", name="one_frame")(frame)
-    return keras.Model({"rgb": frame}, {"features": single({"rgb": clip})})
+    frame, features = _one_frame(_per_frame(model))
+    return keras.Model({"rgb": frame}, {"features": features})
 
 
 def frame_network(model):
@@ -68,6 +59,69 @@ def frame_network(model):
     """
     backbone = _per_frame(model)
     return keras.Model(backbone.get_layer("fold_time").output, backbone.layers[-1].input)
+
+
+def exit_steps(model, exits):
+    """What one frame shows to each exit of a network, and what each exit sees in the last frames.
+
+    Args:
+        model: trained, with exits behind the frames of one backbone, as `egokeras.models.WithExits` builds it; its clips have T frames.
+        exits: names of the outputs of each exit.
+
+    Returns:
+        Model `rgb` `(batch, height, width, 3)` uint8 -> `features_1` `(batch, 1, channels)` and so on, or maps; and for each exit the model
+        from its own of these, `(batch, T, channels)`, to its outputs.
+
+    Raises:
+        InputError: not all exits have features of their own, frame by frame.
+    """
+    unfoldings = exit_unfoldings(model, exits)
+    names = {layer.name: f"features_{number}" for number, layer in enumerate((each for group in unfoldings for each in group), 1)}
+    frame, features = _one_frame(keras.Model(model.input, {names[each.name]: each.output for group in unfoldings for each in group}))
+    return unnested(keras.Model({"rgb": frame}, features)), [
+        _over_time({names[each.name]: each.output for each in group}, {name: model.output[name] for name in outputs})
+        for group, outputs in zip(unfoldings, exits, strict=True)
+    ]
+
+
+def exit_unfoldings(model, exits):
+    """The `UnfoldTime` layers of each exit, behind which it sees the frames in their order; arguments and errors as of `exit_steps`."""
+    folding = [number for number, layer in enumerate(model.layers) if isinstance(layer, FoldTime)]
+    if set(model.input) != {"rgb"} or folding != [1]:  # right behind the input
+        raise InputError("the model does not compute one frame of RGB after another; only such a model has a stream.")
+    found = [_layers_before([model.output[name] for name in outputs], model, UnfoldTime) for outputs in exits]
+    known: set = set()
+    for number, group in enumerate(found, 1):
+        if not group or known & set(group):
+            raise InputError(f"exit {number} sits on what the model computes over time; only exits that sit on frames have a stream.")
+        known |= set(group)
+    return found
+
+
+def _layers_before(tensors, model, kind):
+    return [layer for layer in keras.Model(model.input, tensors).layers if isinstance(layer, kind)]
+
+
+def _over_time(features, outputs):
+    """Model from tensors inside another, by name, to outputs of that."""
+    inputs = {name: keras.Input(tensor.shape[1:], name=name) for name, tensor in features.items()}
+    return keras.Model(inputs, keras.Model(list(features.values()), outputs)(list(inputs.values())))
+
+
+def _one_frame(network):
+    """A frame `(batch, height, width, 3)` uint8, and what a network of clips makes of a clip of it alone."""
+    config = network.get_config()
+    for layer in config["layers"]:
+        if layer["class_name"] == "InputLayer":
+            batch, _, *picture = layer["config"]["batch_shape"]
+            layer["config"]["batch_shape"] = (batch, 1, *picture)
+        elif layer["registered_name"] == keras.saving.get_registered_name(UnfoldTime):
+            layer["config"]["time"] = 1
+    single = type(network).from_config(config)
+    single.set_weights(network.get_weights())
+    frame = keras.Input(picture, dtype="uint8", name="rgb")
+    clip = layers.Reshape((1, *picture), dtype="uint8", name="one_frame")(frame)
+    return frame, single({"rgb": clip})
 
 
 def window_step(model):
