@@ -161,6 +161,22 @@ def test_every_answer_is_that_of_the_clip_at_its_exit_and_no_stage_runs_twice(sh
         assert runs[at + 1] == sum(taken >= exit_ for taken in exits)
 
 
+def test_a_bound_is_one_of_all_stages_together(shipped, stream, reference, monkeypatch):
+    """Four frames wait for both stages behind the first when the stream begins to answer; three stages a step bring it to the last exit."""
+    artifact = Artifact.open(shipped["stream_early_exit_float32"].path)
+    ran, found = counted(monkeypatch, artifact), ExitStream(artifact, dict.fromkeys(CLASSES, 1.0), most=3)
+    state, exits = found.open_stream(), []
+    for number, picture in enumerate(stream[:10], 1):
+        ran.clear()
+        answer, state = found.answer(picture, state)
+        stages = [part for part, *_ in ran if part in (2, 4)]
+        if answer:
+            exits.append((answer.exit, stages))
+            for head, logits in answer.logits.items():
+                np.testing.assert_allclose(logits, reference[head][number - FRAMES, answer.exit], rtol=1e-4, atol=1e-4)
+    assert exits == [(0, [2, 2, 2]), (1, [2, 4, 4]), (2, [2, 4, 4]), *[(2, [2, 4])] * 4]
+
+
 def test_the_artifact_says_what_it_is(shipped, run_dir):
     shipment = shipped["stream_early_exit_float32"]
     assert shipment.gate["answer"] == "pass" and shipment.gate["max_relative_difference"] <= 1e-5

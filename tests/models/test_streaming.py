@@ -75,6 +75,28 @@ def test_a_carried_state_goes_on_beyond_a_clip():
     assert np.abs(window["verb"] - found["verb"]).max() > 1e-4
 
 
+@pytest.mark.parametrize("head", [models.ConvNet1DHead(blocks=0, last_filters=4), None], ids=["head", "mean"])
+def test_exits_see_the_frames_of_a_stream_as_those_of_a_clip(head):
+    """With a head an exit sees one vector of a frame; without, the frame's logits of each label space, of which the mean is taken."""
+    inside = models.FrameModel(backbone=models.SmallBackbone(channels=(4, 6, 6)), head=models.LSTMHead(units=5))
+    model = models.WithExits(model=inside, at=("conv_1_relu", "conv_2_relu"), channels=3, head=head).build(
+        classes=CLASSES, frames=FRAMES, size=24
+    )
+    clip = np.random.default_rng(0).integers(0, 256, (2, FRAMES, 24, 24, 3), np.uint8)
+    exits = [tuple(f"{space}{end}" for space in CLASSES) for end in ("_exit_1", "_exit_2", "")]
+    frame, over_time = streaming.exit_steps(model, exits)
+    seen = [frame({"rgb": clip[:, time]}) for time in range(FRAMES)]
+    expected = model({"rgb": clip})
+    for names, exit_model in zip(exits, over_time, strict=True):
+        assert len(exit_model.input) == (2 if head is None and names != tuple(CLASSES) else 1)
+        found = exit_model({name: np.concatenate([each[name] for each in seen], 1) for name in exit_model.input})
+        assert set(found) == set(names)
+        for name in names:
+            np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+            assert np.ptp(found[name]) > 1e-3
+    assert not {id(weight) for weight in frame.weights} & {id(weight) for each in over_time for weight in each.weights}
+
+
 def test_halves_are_the_whole(model):
     features, head = streaming.halves(model)
     found = head({"features": features({"rgb": LONG[:, :FRAMES]})["features"]})
@@ -87,6 +109,13 @@ def test_what_has_no_stream_is_named():
     volume = models.ResNet3D(width=4).build(classes=CLASSES, frames=8, size=32)
     with pytest.raises(InputError, match="does not compute one frame of RGB after another"):
         streaming.features_step(volume)
+    heads = [tuple(CLASSES)]
+    with pytest.raises(InputError, match="does not compute one frame of RGB after another"):
+        streaming.exit_steps(volume, heads)
+    inside = models.FrameModel(backbone=models.SmallBackbone(channels=(8,)), head=models.LSTMHead(units=4))
+    over_time = models.WithExits(model=inside, at=("unfold_time",)).build(classes=CLASSES, frames=3, size=16)
+    with pytest.raises(InputError, match="exit 2 sits on what the model computes over time"):
+        streaming.exit_steps(over_time, [tuple(f"{space}_exit_1" for space in CLASSES), *heads])
     single = models.FrameModel(backbone=models.SmallBackbone(channels=(8,)), head=models.AverageHead()).build(
         classes=CLASSES, frames=1, size=16
     )
