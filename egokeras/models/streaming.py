@@ -10,7 +10,6 @@ from keras import layers
 
 from egokeras.errors import InputError
 from egokeras.layers import FoldTime, UnfoldTime
-from egokeras.models.with_exits import unnested
 
 WINDOW = "features_window"
 CELLS = (keras.layers.LSTM, keras.layers.ConvLSTM2D)
@@ -41,8 +40,8 @@ def features_step(model):
     Raises:
         InputError: the model has no backbone that computes frame by frame.
     """
-    frame, features = _one_frame(_per_frame(model))
-    return keras.Model({"rgb": frame}, {"features": features})
+    backbone = _per_frame(model)
+    return _one_frame(keras.Model(backbone.input, {"features": backbone.output}))
 
 
 def frame_network(model):
@@ -77,8 +76,8 @@ def exit_steps(model, exits):
     """
     unfoldings = exit_unfoldings(model, exits)
     names = {layer.name: f"features_{number}" for number, layer in enumerate((each for group in unfoldings for each in group), 1)}
-    frame, features = _one_frame(keras.Model(model.input, {names[each.name]: each.output for group in unfoldings for each in group}))
-    return unnested(keras.Model({"rgb": frame}, features)), [
+    features = {names[each.name]: each.output for group in unfoldings for each in group}
+    return _one_frame(keras.Model(model.input, features)), [
         _over_time({names[each.name]: each.output for each in group}, {name: model.output[name] for name in outputs})
         for group, outputs in zip(unfoldings, exits, strict=True)
     ]
@@ -109,19 +108,18 @@ def _over_time(features, outputs):
 
 
 def _one_frame(network):
-    """A frame `(batch, height, width, 3)` uint8, and what a network of clips makes of a clip of it alone."""
-    config = network.get_config()
-    for layer in config["layers"]:
-        if layer["class_name"] == "InputLayer":
-            batch, _, *picture = layer["config"]["batch_shape"]
-            layer["config"]["batch_shape"] = (batch, 1, *picture)
-        elif layer["registered_name"] == keras.saving.get_registered_name(UnfoldTime):
-            layer["config"]["time"] = 1
-    single = type(network).from_config(config)
+    """Copy of a network that folds the frames of a clip into the batch, from a frame `rgb` `(batch, height, width, 3)` uint8."""
+
+    def clone(operation):
+        if isinstance(operation, FoldTime):
+            return layers.Identity(name=operation.name)
+        changed = {"time": 1} if isinstance(operation, UnfoldTime) else {}
+        return type(operation).from_config({**operation.get_config(), **changed})
+
+    frame = keras.Input(network.input["rgb"].shape[2:], dtype="uint8", name="rgb")
+    single = keras.models.clone_model(network, input_tensors={"rgb": frame}, clone_function=clone)
     single.set_weights(network.get_weights())
-    frame = keras.Input(picture, dtype="uint8", name="rgb")
-    clip = layers.Reshape((1, *picture), dtype="uint8", name="one_frame")(frame)
-    return frame, single({"rgb": clip})
+    return single
 
 
 def window_step(model):

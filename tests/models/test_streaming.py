@@ -78,12 +78,15 @@ def test_a_carried_state_goes_on_beyond_a_clip():
 @pytest.mark.parametrize("head", [models.ConvNet1DHead(blocks=0, last_filters=4), None], ids=["head", "mean"])
 def test_exits_see_the_frames_of_a_stream_as_those_of_a_clip(head):
     """With a head an exit sees one vector of a frame; without, the frame's logits of each label space, of which the mean is taken."""
+    import keras
+
     inside = models.FrameModel(backbone=models.SmallBackbone(channels=(4, 6, 6)), head=models.LSTMHead(units=5))
     model = models.WithExits(model=inside, at=("conv_1_relu", "conv_2_relu"), channels=3, head=head).build(
         classes=CLASSES, frames=FRAMES, size=24
     )
     clip = np.random.default_rng(0).integers(0, 256, (2, FRAMES, 24, 24, 3), np.uint8)
     exits = [tuple(f"{space}{end}" for space in CLASSES) for end in ("_exit_1", "_exit_2", "")]
+    keras.utils.clear_session()  # names are given anew, as where the model was loaded from a file
     frame, over_time = streaming.exit_steps(model, exits)
     seen = [frame({"rgb": clip[:, time]}) for time in range(FRAMES)]
     expected = model({"rgb": clip})
