@@ -467,13 +467,11 @@ def meaning(files):
 
 def rehash(folder):
     """Make checksums for what is in the folder of an artifact, as whoever alters it on purpose can."""
-    from egokeras.device.manifest import write_manifest
-    from egokeras.files import sha256
+    from egokeras.device.manifest import file_entries, write_manifest
 
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, KeyError):  # what is no description stays as it is
         about = json.loads((folder / "artifact.json").read_text("utf-8"))
-        files = [folder / name for name in about["files"] if (folder / name).is_file()]
-        about["files"] = {file.name: {"sha256": sha256(file), "bytes": file.stat().st_size} for file in files}
+        about["files"] = file_entries(folder, [folder / name for name in about["files"] if (folder / name).is_file()])
         write_manifest(folder, about)
 
 

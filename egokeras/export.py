@@ -21,10 +21,10 @@ from egokeras.compress.qat import QAT
 from egokeras.compress.tflite import WEIGHT_ONLY
 from egokeras.device import selftest, trtexec
 from egokeras.device.artifact import Artifact
-from egokeras.device.manifest import CARRIED, CLIP, FORMAT, STREAM, WINDOW, write_manifest
+from egokeras.device.manifest import CARRIED, CLIP, FORMAT, STREAM, WINDOW, file_entries, write_manifest
 from egokeras.errors import InputError
 from egokeras.file_descriptions import describe_files
-from egokeras.files import read_json, run_file, sha256
+from egokeras.files import read_json, run_file
 from egokeras.gate import FAIL, PASS, TOO_FEW, explain
 from egokeras.gated_run import open_run
 from egokeras.recipe import find, shipped
@@ -242,17 +242,13 @@ def _artifact(kind, parts, work):
     }
     if kind.export.format == "tflite":
         describe_files(files, {"name": kind.export.name, **about})
-    entries = _entries(folder, files)
+    entries = file_entries(folder, files)
     described = [
         {"file": name, "signature": SIGNATURE, "quantization": part.kind, **sparsity.summary(file.read_bytes()), **_trained(part)}
         for name, file, part in zip(entries, files, parts, strict=True)
     ]
     manifest = {"format": FORMAT, "name": kind.export.name, "parts": described, "files": entries, **about}
     return Artifact(folder=folder, threads=os.cpu_count() or 1, manifest=manifest)
-
-
-def _entries(folder, files):
-    return {file.relative_to(folder).as_posix(): {"sha256": sha256(file), "bytes": file.stat().st_size} for file in files}
 
 
 def _trained(part):
@@ -276,7 +272,7 @@ def _ship(run, export, made, accept_untested, nearest):
     if gate["answer"] == TOO_FEW:
         return Shipment(export=export, gate=gate, reason=_too_few(run, export, gate))
     artifact = dataclasses.replace(artifact, manifest={**stored_pairs.write(made.kind, artifact, found), **decided, "gate": gate})
-    lines = _entries(artifact.folder, [trtexec.write(artifact)] if trtexec.fits(artifact) else [])
+    lines = file_entries(artifact.folder, [trtexec.write(artifact)] if trtexec.fits(artifact) else [])
     write_manifest(artifact.folder, {**artifact.manifest, "files": {**artifact.manifest["files"], **lines}})
     return Shipment(export=export, gate=gate, path=_move(artifact.folder, run.path / "exports" / export.name))
 

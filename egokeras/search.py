@@ -7,6 +7,7 @@ from egokeras import target
 from egokeras.artifact_kinds import made_of
 from egokeras.device import latency
 from egokeras.device.artifact import RUNTIMES, Artifact
+from egokeras.device.manifest import run_bytes
 from egokeras.errors import InputError, plain
 from egokeras.export import load, names, ship_all
 from egokeras.files import read_json, write_json
@@ -86,7 +87,7 @@ class _Recorded:
 
     def __call__(self, path):
         artifact = Artifact.open(path)
-        size = sum(file.stat().st_size for file in artifact.files)
+        size = run_bytes(artifact.manifest)
         found = self._known.get((artifact.name, size))
         if found is None:
             raise InputError(
@@ -98,7 +99,7 @@ class _Recorded:
 def _row(shipment, measure):
     export, gate, reason, timed, size = shipment.export, shipment.gate or {"heads": {}}, shipment.reason, {}, None
     if shipment.path:
-        size = sum(file.stat().st_size for file in Artifact.open(shipment.path).files)
+        size = run_bytes(Artifact.open(shipment.path).manifest)
         try:
             timed = measure(shipment.path)
         except InputError as error:

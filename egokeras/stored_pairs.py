@@ -6,8 +6,7 @@ import numpy as np
 
 from egokeras.compress.quantize import pick
 from egokeras.device import selftest
-from egokeras.device.manifest import logits, pair_tensors
-from egokeras.files import sha256
+from egokeras.device.manifest import file_entries, logits, pair_tensors
 
 BYTES = 4_000_000  # of the pairs of TFLite files, unless one alone is larger
 STEPS = 255  # of int8, over the spread of the logits
@@ -45,14 +44,14 @@ def write(kind, artifact, found):
     dtypes = {side_and_name: dtype for side_and_name, (_, dtype) in pair_tensors(described).items()}
     inputs = {name: np.asarray(given[name], dtypes["inputs", name]) for name in about["inputs"]}
     arrays = {"inputs": inputs, "outputs": selftest.predict(artifact, inputs)}
-    entries = {}
+    written = []
     for side, name in dtypes:
         files = [artifact.folder / file for file in about[side][name]]
         values = np.asarray(arrays[side][name], dtypes[side, name])
         for file, part in zip(files, np.split(values, len(files)), strict=True):
             file.write_bytes(part.tobytes())
-            entries[file.name] = {"sha256": sha256(file), "bytes": file.stat().st_size}
-    return {**described, "files": {**manifest["files"], **entries}}
+            written.append(file)
+    return {**described, "files": {**manifest["files"], **file_entries(artifact.folder, written)}}
 
 
 def _surer_half(found):

@@ -14,7 +14,7 @@ import time
 
 from egokeras.device.artifact import Artifact
 from egokeras.device.host import host
-from egokeras.device.manifest import CLIP, INPUT, MANIFEST, STREAM
+from egokeras.device.manifest import CLIP, INPUT, MANIFEST, STREAM, run_bytes
 from egokeras.device.timing import WARMUP
 from egokeras.errors import InputError
 from egokeras.files import LAYERS, read_json
@@ -45,7 +45,7 @@ def measure(path, threads=1, seconds=3.0, warmup=WARMUP):
         InputError: the file is damaged, cannot be run, or crashes the interpreter.
     """
     name, model, artifact = resolve(path)
-    size = sum(file.stat().st_size for file in (artifact.files if artifact else [model]))
+    size = run_bytes(artifact.manifest) if artifact else model.stat().st_size
     job = {"kind": "measure", "models": [str(model)], "threads": threads, "seconds": seconds, "warmup": warmup}
     return {"artifact": name, "path": str(path), "bytes": size, "threads": threads, **_child(job)}
 

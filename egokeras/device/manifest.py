@@ -16,7 +16,7 @@ import numpy as np
 
 from egokeras.device.events import Smoothing
 from egokeras.errors import CONTROL, InputError
-from egokeras.files import seal, write_json
+from egokeras.files import seal, sha256, write_json
 
 FORMAT = 2
 MANIFEST = "artifact.json"
@@ -79,6 +79,16 @@ def check_manifest(file, manifest):
 def write_manifest(folder, manifest):
     """Write artifact.json into the folder of an artifact, with the seal of what it says now."""
     write_json(folder / MANIFEST, {**manifest, "seal": seal(manifest)})
+
+
+def file_entries(folder, files):
+    """What `files` of artifact.json says of files in the artifact's folder."""
+    return {file.relative_to(folder).as_posix(): {"sha256": sha256(file), "bytes": file.stat().st_size} for file in files}
+
+
+def run_bytes(manifest):
+    """Bytes of the files that are run."""
+    return sum(manifest["files"][part["file"]]["bytes"] for part in manifest["parts"])
 
 
 def tensors(manifest):

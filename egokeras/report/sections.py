@@ -8,6 +8,7 @@ import shlex
 import numpy as np
 
 from egokeras import plots
+from egokeras.device.manifest import run_bytes
 from egokeras.report import anticipation, page
 from egokeras.scores import confusion, heads
 
@@ -53,8 +54,8 @@ def _list(words):
 def _tiles(metrics, exports, latency):
     yield from anticipation.tiles(metrics["anticipation"]) if "anticipation" in metrics else _top1(metrics.get("heads", {}))
     if exports:
-        smallest = min(exports, key=_bytes)
-        yield page.tile(_megabytes(_bytes(smallest)), f"{smallest['name']} export", "smallest file")
+        smallest = min(exports, key=run_bytes)
+        yield page.tile(_megabytes(run_bytes(smallest)), f"{smallest['name']} export", "smallest file")
     if latency.get("results"):
         fastest = min(latency["results"], key=lambda result: result["p50_ms"])
         yield page.tile(f"{fastest['p50_ms']:.1f} ms", f"{fastest['artifact']} per clip", f"p50, {_threads(fastest)}")
@@ -64,11 +65,6 @@ def _top1(results):
     for head, result in results.items():
         baseline = "majority" if "majority" in result else "chance"
         yield page.tile(f"{result['top1']:.1f}%", f"{head} top-1", f"{baseline} {_majority(result):.1f}%")
-
-
-def _bytes(artifact):
-    """Of what is run."""
-    return sum(file["bytes"] for name, file in artifact["files"].items() if name.endswith((".tflite", ".onnx", ".pb")))
 
 
 def _megabytes(count):
@@ -148,9 +144,9 @@ def _export_rows(artifact):
     rows: list = []
     for head, figures in gate["heads"].items():
         values = [_figure(figures.get(name), "{:.2f}") for name in ("keras_top1", "tflite_top1", "lost", "lost_high", "agreement")]
-        first = [artifact["name"], _megabytes(_bytes(artifact))] if not rows else ["", ""]
+        first = [artifact["name"], _megabytes(run_bytes(artifact))] if not rows else ["", ""]
         rows.append([*first, head, *values, _verdict(gate["answer"]) if not rows else ""])
-    return rows or [[artifact["name"], _megabytes(_bytes(artifact)), "", "", "", "", "", "", _verdict(gate["answer"])]]
+    return rows or [[artifact["name"], _megabytes(run_bytes(artifact)), "", "", "", "", "", "", _verdict(gate["answer"])]]
 
 
 def _figure(value, form):
