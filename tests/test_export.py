@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from egokeras import artifact_kinds, cli, export, gated_run
+from egokeras.artifact_kinds import clips
 from egokeras.compress.conversion import ConversionError
 from egokeras.compress.sparsity import summary
 from egokeras.data.selection import split_rows
@@ -183,7 +184,7 @@ def test_held_out_clips_never_calibrate(quick, data, monkeypatch):
     write_json(quick / "recipe.json", {"data": {"shards": str(data.path), "hold_out": 0.25}})
     trained, held_out = split_rows(data, hold_out=0.25)
     seen = []
-    monkeypatch.setattr(artifact_kinds, "write_calibration", lambda shards, rows, *rest, **settings: seen.append(rows))
+    monkeypatch.setattr(clips, "write_calibration", lambda shards, rows, *rest, **settings: seen.append(rows))
     (shipment,) = ship_all([Export(name="int8", quantization="int8")], quick)
     assert shipment.gate["clips"] == len(held_out) > 0
     np.testing.assert_array_equal(seen[0], trained)
