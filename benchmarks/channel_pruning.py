@@ -13,7 +13,6 @@ network, what is left of it, distilled (by the norms of kernels or by the scales
 points what each loses to the whole. The same command goes on after an interruption; with more seeds it adds them.
 """
 
-import argparse
 import dataclasses
 import pathlib
 import sys
@@ -22,6 +21,7 @@ import time
 import numpy as np
 
 import clips
+import experiment
 from intervals import bounded
 from processes import in_processes
 
@@ -213,33 +213,26 @@ def accuracy(out, seeds):
 
 def main():
     """Whatever is missing of the chosen parts, and their tables in `speed.md` and `accuracy.md`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("build/channel_pruning"), metavar="FOLDER", help="(%(default)s)")
+    parser = experiment.parser(__doc__, "channel_pruning", seeds=5)
     parser.add_argument("--parts", nargs="+", choices=("speed", "accuracy"), default=["speed", "accuracy"], help="(all)")
     parser.add_argument("--networks", nargs="+", choices=("MobileNetV2", "ResNet-18"), default=["MobileNetV2", "ResNet-18"], help="(all)")
     parser.add_argument("--rounds", type=int, default=30, help="turns that each file takes (%(default)s)")
-    parser.add_argument("--seeds", type=int, default=5, help="trainings of everything (%(default)s)")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="trainings at once, a thread each; 0: here (%(default)s)")
     clips.add_arguments(parser)
-    args = parser.parse_args()
-    if min(args.rounds, args.seeds) < 1:
-        parser.error(f"--rounds is {args.rounds} and --seeds {args.seeds}; give at least 1.")
+    args = experiment.begin(parser)
+    if args.rounds < 1:
+        parser.error(f"--rounds is {args.rounds}; give at least 1.")
 
-    from egokeras import accelerator
     from egokeras.data.prepare import Preparation, prepare
 
-    accelerator.start(cpu=True)
-    args.out.mkdir(parents=True, exist_ok=True)
     for part in args.parts:
         if part == "speed":
-            lines = list(speed(args.out, args.networks, args.rounds))
+            lines = speed(args.out, args.networks, args.rounds)
         else:
             sizes = TINY if args.tiny else Sizes()
             prepared = prepare(*clips.chosen(args, sizes), args.out / "shards", Preparation(frames=10, size=64))
             train_all(args.out, prepared["path"], sizes, args.seeds, args.workers)
-            lines = list(accuracy(args.out, args.seeds))
-        (args.out / f"{part}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        print("\n".join(lines), flush=True)
+            lines = accuracy(args.out, args.seeds)
+        experiment.end(args.out / f"{part}.md", lines)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,12 @@ The table counts an event as right where label and overlap in time are (`egokera
 interruption; with more seeds it adds them.
 """
 
-import argparse
 import dataclasses
-import pathlib
 import sys
 
 import numpy as np
 
+import experiment
 from intervals import bounded
 from processes import in_processes
 
@@ -230,27 +229,15 @@ def report(out, sets, sizes, seeds):
 
 def main():
     """Train and watch what is missing, and write `table.md`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = pathlib.Path("build/continuous")
-    parser.add_argument("--out", type=pathlib.Path, default=default, metavar="FOLDER", help="(%(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each method (%(default)s)")
+    parser = experiment.parser(__doc__, "continuous", seeds=3)
     parser.add_argument(
         "--idle", type=float, default=3.0, metavar="S", help="seconds without an action after one, on average (%(default)s)"
     )
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="trainings at once, a thread each; 0: here (%(default)s)")
-    parser.add_argument("--tiny", action="store_true", help="next to no training: shows that the script works")
-    args = parser.parse_args()
-    if args.seeds < 1:
-        parser.error(f"--seeds is {args.seeds}; give at least 1.")
-
-    from egokeras import accelerator
-
-    accelerator.start(cpu=True)
+    args = experiment.begin(parser)
     from egokeras.data.synthetic import World
 
     sizes = TINY if args.tiny else Sizes()
     people, held_out = sizes.participants + sizes.choosing + sizes.judging, sizes.choosing + sizes.judging
-    args.out.mkdir(parents=True, exist_ok=True)
     world = World(
         participants=people, held_out=held_out, videos_per_participant=sizes.videos, seconds=sizes.seconds, idle=args.idle
     ).render(args.out / "world")
@@ -261,9 +248,7 @@ def main():
     missing = [call for call in calls if not _file(args.out, *call[3:]).exists()]
     for number, ((*_, seed, method), _) in enumerate(in_processes(train_and_watch, missing, args.workers), 1):
         print(f"{number}/{len(missing)}: {method}, seed {seed}", file=sys.stderr, flush=True)
-    lines = list(report(args.out, sets, sizes, args.seeds))
-    (args.out / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines))
+    experiment.end(args.out / "table.md", report(args.out, sets, sizes, args.seeds))
 
 
 if __name__ == "__main__":

@@ -14,15 +14,14 @@ other held-out groups have chosen, in multiply-accumulates and, for PKD, in mill
 cost. The same command goes on after an interruption; with more seeds it adds them.
 """
 
-import argparse
 import dataclasses
-import pathlib
 import re
 import sys
 
 import numpy as np
 
 import clips
+import experiment
 from intervals import bounded
 from processes import in_processes
 
@@ -264,28 +263,15 @@ def report(out, seeds, methods, timed):
 
 def main():
     """Train what is missing, and write `table.md` and the curves."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = pathlib.Path("build/progressive_distillation")
-    parser.add_argument("--out", type=pathlib.Path, default=default, metavar="FOLDER", help="(%(default)s)")
-    parser.add_argument("--seeds", type=int, default=5, help="trainings of everything (%(default)s)")
+    parser = experiment.parser(__doc__, "progressive_distillation", seeds=5)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="(all)")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="trainings at once, a thread each; 0: here (%(default)s)")
     clips.add_arguments(parser)
-    args = parser.parse_args()
-    if args.seeds < 1:
-        parser.error(f"--seeds is {args.seeds}; give at least 1.")
-
-    from egokeras import accelerator
-
-    accelerator.start(cpu=True)
+    args = experiment.begin(parser)
     sizes = TINY if args.tiny else Sizes()
-    args.out.mkdir(parents=True, exist_ok=True)
     shards = prepare_clips(args.out, *clips.chosen(args, sizes), sizes)
     train_all(args.out, shards, sizes, args.seeds, args.methods, args.workers)
     timed = milliseconds(args.out, shards, sizes, args.seeds) if TIMED in args.methods else {}
-    lines = list(report(args.out, args.seeds, args.methods, timed))
-    (args.out / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines))
+    experiment.end(args.out / "table.md", report(args.out, args.seeds, args.methods, timed))
 
 
 if __name__ == "__main__":

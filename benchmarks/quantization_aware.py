@@ -10,12 +10,11 @@ them has seen, labelled clips and windows: agreement is the share with the same 
 The same command goes on after an interruption; with more seeds it adds them.
 """
 
-import argparse
 import dataclasses
-import pathlib
 import sys
 
 import clips
+import experiment
 from intervals import bounded
 from processes import in_processes
 
@@ -137,29 +136,17 @@ def _gain(runs, name, head):
 
 def main():
     """Measure, and write `result.json` and `table.md`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = pathlib.Path("build/quantization_aware")
-    parser.add_argument("--out", type=pathlib.Path, default=default, metavar="FOLDER", help="(%(default)s)")
-    parser.add_argument("--seeds", type=int, default=5, help="trainings of every network (%(default)s)")
+    parser = experiment.parser(__doc__, "quantization_aware", seeds=5)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS, help="(all)")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="trainings at once, a thread each; 0: here (%(default)s)")
     clips.add_arguments(parser)
-    args = parser.parse_args()
-    if args.seeds < 1:
-        parser.error(f"--seeds is {args.seeds}; give at least 1.")
-
-    from egokeras import accelerator
+    args = experiment.begin(parser)
     from egokeras.files import write_json
 
-    accelerator.start(cpu=True)
     sizes = TINY if args.tiny else Sizes()
-    args.out.mkdir(parents=True, exist_ok=True)
     shards = prepare_clips(args.out, *clips.chosen(args, sizes), sizes)
     result = measure(args.out, shards, sizes, args.seeds, args.networks, args.workers)
     write_json(args.out / "result.json", result)
-    lines = list(text(result))
-    (args.out / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines))
+    experiment.end(args.out / "table.md", text(result))
 
 
 if __name__ == "__main__":

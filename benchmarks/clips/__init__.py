@@ -7,7 +7,6 @@ def add_arguments(parser):
     """Options that say which clips, for `chosen`."""
     help_of = "real clips with clips.csv in the place of the rendered world"
     parser.add_argument("--fights", type=pathlib.Path, metavar="FOLDER", help=help_of)
-    parser.add_argument("--tiny", action="store_true", help="next to no training: shows that the script works")
 
 
 def chosen(args, sizes):
