@@ -16,7 +16,7 @@ COMMANDS = {
     "observe": "turn annotations, and features if there are any, into a set for anticipation",
     "train": "train a recipe; without one, run the demo; with --videos, the whole road on your own clips",
     "evaluate": "score a run beside chance and majority",
-    "export": "turn a run into a gated TFLite artifact",
+    "export": "turn a run into gated artifacts of TFLite or ONNX files or SavedModels",
     "features": "compute a run's features of whole videos, one vector every quarter of a second",
     "predict": "label a video file or a camera with an artifact",
     "layers": "write the layers of a run's model as files of their own, for `benchmark --layers`",
