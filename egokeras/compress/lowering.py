@@ -1,7 +1,8 @@
-"""Layers over time and space, computed by layers over two axes: TFLite has no int8 kernel for Conv3D, and no pooling in 3D at all.
+"""Layers computed by others that have fast kernels. Above all those over time and space by layers over two axes: TFLite has no int8
+kernel for Conv3D, and no pooling in 3D at all.
 
-Each class here has the weights, the inputs and the outputs of the Keras layer that it stands for, exactly, and reshapes a clip to maps
-of four axes, which costs nothing:
+Each class here has the weights, the inputs and the outputs of the Keras layer that it stands for, exactly. A clip is reshaped to maps of
+four axes, which costs nothing:
 
 - *frames* `(batch * time, height, width, channels)`, on which what happens in space is a layer on pictures;
 - *rows* `(batch, time, height * width, channels)`, on which what happens in time is a layer on pictures, too.
@@ -29,7 +30,7 @@ def lowered(config):
     settings = config["config"]
     dilated = max(settings.get("dilation_rate", (1,))) > 1
     foreign = "dilation" if dilated else "groups" if settings.get("groups", 1) > 1 else None
-    if settings.get("data_format") == "channels_first" and kind is not LoweredZeroPadding3D:
+    if settings.get("data_format") == "channels_first" and kind not in (LoweredZeroPadding3D, LoweredAdaptiveAveragePooling2D):
         foreign = "channels first"
     if foreign:
         found = f"layer {settings['name']} is a {config['class_name']} with {foreign}"
@@ -157,6 +158,17 @@ class LoweredZeroPadding3D(layers.ZeroPadding3D):
 
 
 @keras.saving.register_keras_serializable(package="egokeras")
+class LoweredAdaptiveAveragePooling2D(layers.AdaptiveAveragePooling2D):
+    """Plain pooling where its cells are of one size; Keras pools with two sizes at every place and then picks."""
+
+    def call(self, maps):
+        sizes = [size / cells for size, cells in zip(maps.shape[1:3], self.output_size, strict=True)]
+        if self.data_format == "channels_first" or not all(map(float.is_integer, sizes)):
+            return super().call(maps)
+        return ops.average_pool(maps, tuple(map(int, sizes)))
+
+
+@keras.saving.register_keras_serializable(package="egokeras")
 class LoweredBatchNormalization(layers.BatchNormalization):
     """BatchNorm of the channels of a clip on its frames, where the converter can fold it; anything else as it is."""
 
@@ -170,6 +182,6 @@ LOWERED = {
     kind.__bases__[-1].__name__: kind
     for kind in (
         LoweredConv3D, LoweredMaxPooling3D, LoweredAveragePooling3D, LoweredGlobalAveragePooling3D, LoweredGlobalMaxPooling3D,
-        LoweredZeroPadding3D, LoweredBatchNormalization,
+        LoweredZeroPadding3D, LoweredAdaptiveAveragePooling2D, LoweredBatchNormalization,
     )
 }  # fmt: skip

@@ -6,11 +6,13 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 
 from egokeras import export
+from egokeras.compress.lowering import LoweredAdaptiveAveragePooling2D
 from egokeras.compress.twin import inference_twin
 from egokeras.errors import InputError
 from egokeras.export import Export, ship_all
@@ -44,6 +46,22 @@ def assert_equal_when_lowered(model, clips):
         values = np.asarray(values)
         assert np.abs(values).max() > 1e-3
         np.testing.assert_allclose(found[name], values, atol=1e-4 * np.abs(values).max())
+
+
+@settings(max_examples=12, deadline=None)
+@given(height=st.integers(1, 9), width=st.integers(1, 9), cells=st.tuples(*[st.integers(1, 4)] * 2))
+def test_adaptive_pooling_equals_its_lowering(height, width, cells):
+    maps = np.random.default_rng(0).normal(size=(2, height, width, 3)).astype("float32")
+    one = layers.AdaptiveAveragePooling2D(cells)
+    found = LoweredAdaptiveAveragePooling2D.from_config(one.get_config())(maps)
+    np.testing.assert_allclose(found, one(maps), atol=1e-6)
+
+
+def test_adaptive_pooling_of_equal_cells_is_one_pooling():
+    maps = keras.Input((8, 12, 3))
+    model = keras.Model({"maps": maps}, {"cells": layers.AdaptiveAveragePooling2D((4, 4))(maps)})
+    graph = tf.function(inference_twin(model).call).get_concrete_function({"maps": tf.TensorSpec((1, 8, 12, 3))}).graph
+    assert [each.type for each in graph.get_operations() if "Pool" in each.type or "Gather" in each.type] == ["AvgPool"]
 
 
 @pytest.mark.parametrize(
