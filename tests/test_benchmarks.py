@@ -40,6 +40,7 @@ def test_help_loads_nothing_heavy(script):
     assert "usage:" in done.stdout
 
 
+@pytest.mark.slow
 def test_temporal_heads_writes_tables_and_figures(tmp_path):
     done = run(ROOT / "benchmarks" / "temporal_heads.py", "--quick", "--runs", 2, "--output", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -81,6 +82,7 @@ def test_training_step_learns_and_forward_does_not(heads):
     assert model.get_layer("lstm_bn").moving_mean.numpy().any()  # training mode
 
 
+@pytest.mark.slow
 def test_streaming_times_the_step_of_the_demos_student(tmp_path):
     done = run(ROOT / "benchmarks" / "streaming.py", "--only", "demo", "--rounds", 1, "--json", "out.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -87,9 +87,14 @@ OWN = {path.stem: ["dataset=own"] for path in FOLDER.glob("*.py") if "dataset:" 
 
 
 RECIPES = sorted(FOLDER.rglob("*.py"))
+SLOW = ("anticipation_rulstm", "kd_r50_r18")  # three trainings of one network; 50 layers
 
 
-@pytest.mark.parametrize("path", [path for path in RECIPES if not anticipates(path) and not has_own_test(path)], ids=lambda path: path.stem)
+def each(paths):
+    return [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in SLOW)) for path in paths]
+
+
+@pytest.mark.parametrize("path", each(path for path in RECIPES if not anticipates(path) and not has_own_test(path)))
 def test_recipe_trains(path, epic_noise, tmp_path):
     for stage in shrunk(recipes.load(path, OWN.get(path.stem, [])), epic_noise, tmp_path):
         run_dir = tmp_path / stage.name
@@ -102,7 +107,7 @@ def test_recipe_trains(path, epic_noise, tmp_path):
     assert model.name
 
 
-@pytest.mark.parametrize("path", [path for path in RECIPES if anticipates(path)], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", each(path for path in RECIPES if anticipates(path)))
 def test_anticipation_recipe_trains_all_its_stages(path, windows, tmp_path):
     modality = "labels" if path.stem == "anticipation_labels" else "rgb_features,flow_features,objects"
     folders = ",".join(str(windows / name) for name in modality.split(","))
@@ -115,6 +120,7 @@ def test_anticipation_recipe_trains_all_its_stages(path, windows, tmp_path):
     assert outputs["action"].shape == (3, 8, 5) and np.isfinite(outputs["action"]).all()
 
 
+@pytest.mark.slow
 def test_progressive_recipe_trains_all_its_stages(coded_noise, tmp_path):
     small = [f"data.shards={coded_noise}", "dataset=own", "small=true", "model.width=2", "batch_size=4"]
     for stage in recipes.load("pkd_wise", small):

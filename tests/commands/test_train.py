@@ -246,6 +246,7 @@ def test_a_recipe_of_two_stages_ends_in_artifacts_of_the_last(clips, tmp_path, m
     assert (run / "one" / "report.html").exists() and not (run / ".unfinished").exists()
 
 
+@pytest.mark.slow
 def test_two_devices_give_the_losses_of_one(squares, tmp_path, root):
     command = [sys.executable, "-m", "egokeras.cli", "train", "own_clips", f"data.shards={squares.path}", "model.backbone=SmallBackbone"]
     command += ["model.head.dropout=0.0", "optim.learning_rate=1e-4", "folds=0", "epochs=2", "--cpu", "batch_size=32"]
