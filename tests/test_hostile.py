@@ -588,7 +588,8 @@ def test_every_name_on_the_page_is_text(tmp_path):
         'epoch,loss,"' + '","'.join(name.replace('"', '""') for name in NAMES) + '"\n' + ("1," * (count + 1) + "1\n") * 2
     )
     gate = {"answer": NAMES[1], "heads": {name: {} for name in NAMES}}
-    write_json(run / "exports" / "a" / "artifact.json", {"name": NAMES[1], "files": {NAMES[0]: {"bytes": 9}}, "gate": gate})
+    described = {"name": NAMES[1], "parts": [{"file": NAMES[0]}], "files": {NAMES[0]: {"bytes": 9}}, "gate": gate}
+    write_json(run / "exports" / "a" / "artifact.json", described)
     found = Page(report.write(run).read_text())
     assert found.strange == []
     for name in NAMES:
