@@ -216,12 +216,9 @@ def main():
     parser = experiment.parser(__doc__, "channel_pruning", seeds=5)
     parser.add_argument("--parts", nargs="+", choices=("speed", "accuracy"), default=["speed", "accuracy"], help="(all)")
     parser.add_argument("--networks", nargs="+", choices=("MobileNetV2", "ResNet-18"), default=["MobileNetV2", "ResNet-18"], help="(all)")
-    parser.add_argument("--rounds", type=int, default=30, help="turns that each file takes (%(default)s)")
+    parser.add_argument("--rounds", type=experiment.positive, default=30, help="turns that each file takes (%(default)s)")
     clips.add_arguments(parser)
     args = experiment.begin(parser)
-    if args.rounds < 1:
-        parser.error(f"--rounds is {args.rounds}; give at least 1.")
-
     from egokeras.data.prepare import Preparation, prepare
 
     for part in args.parts:

@@ -14,17 +14,22 @@ def parser(about, name, seeds):
     """
     made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--out", type=pathlib.Path, default=pathlib.Path("build", name), metavar="FOLDER", help="(%(default)s)")
-    made.add_argument("--seeds", type=int, default=seeds, help="trainings of everything (%(default)s)")
+    made.add_argument("--seeds", type=positive, default=seeds, help="trainings of everything (%(default)s)")
     made.add_argument("--workers", type=int, default=2, metavar="N", help="trainings at once, a thread each; 0: here (%(default)s)")
     made.add_argument("--tiny", action="store_true", help="next to no training: shows that the script works")
     return made
 
 
+def positive(text):
+    """A whole number of at least 1, as the type of an option."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"is {text}; give at least 1.")
+    return int(text)
+
+
 def begin(made):
     """The parsed options; TensorFlow is on the CPU from here on, and the folder is there."""
     args = made.parse_args()
-    if args.seeds < 1:
-        made.error(f"--seeds is {args.seeds}; give at least 1.")
 
     from egokeras import accelerator
 

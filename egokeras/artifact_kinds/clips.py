@@ -52,10 +52,14 @@ class Clips:
             return [self._conversion(work, "model", self.run.model, self.run.classes, self.export.quantization)]
         return self._halves(work, *streaming.halves(self.run.model))
 
+    @property
+    def _quantizations(self):
+        """Of what is computed of frames, and of the head over time."""
+        return ("int8", "float32") if self.export.quantization == MIXED else (self.export.quantization,) * 2
+
     def _halves(self, work, features, head, state=()):
-        quantizations = ("int8", "float32") if self.export.quantization == MIXED else (self.export.quantization,) * 2
         outputs = ["features"], [*self.run.classes, *state]
-        parts = list(zip(HALVES, (features, head), outputs, quantizations, strict=True))
+        parts = list(zip(HALVES, (features, head), outputs, self._quantizations, strict=True))
         if self.export.qat is None:
             return [self._conversion(work, *part) for part in parts]
         clips, name = self.run.inputs[INPUT], self.export.name

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from egokeras import early_exits, wise
-from egokeras.artifact_kinds.clips import MIXED, QUANTIZATIONS, Clips
+from egokeras.artifact_kinds.clips import QUANTIZATIONS, Clips
 from egokeras.artifact_kinds.streams import Stream, of_frames, tensor_of
 from egokeras.device.manifest import WINDOW, exit_output
 from egokeras.errors import InputError
@@ -133,8 +133,8 @@ class StreamEarlyExits(EarlyExits):
 
     def conversions(self, work):
         stages, heads = self._parts
-        kinds = ("int8", "float32") if self.export.quantization == MIXED else (self.export.quantization,) * 2
-        parts = self._in_order(work, "stage", stages, kinds[0]), self._in_order(work, "head", heads, kinds[1])
+        models = zip(("stage", "head"), (stages, heads), self._quantizations, strict=True)
+        parts = [self._in_order(work, *each) for each in models]
         return [each for pair in zip(*parts, strict=True) for each in pair]
 
     def _calibration(self, work, apart=True):

@@ -44,6 +44,7 @@ class StagedArtifact:
             raise InputError(f"{artifact.folder} has no early exits; export the run with early_exit.")
         artifact.expect(CLIP)
         self.artifact, self.names, self.thresholds = artifact, tuple(about["names"]), about.get("thresholds", {})
+        self._weights = weights_of(artifact)
 
     def steps(self, inputs):
         """Compute a clip exit by exit; what is not asked for is not computed.
@@ -54,7 +55,7 @@ class StagedArtifact:
         Returns:
             Iterator of head to Z (classes,) float64 of each exit.
         """
-        return weighed(self.artifact, self.artifact.parts.steps(inputs))
+        return weighed(self._weights, self.artifact.parts.steps(inputs))
 
     def answer(self, inputs, thresholds=None):
         """The `Answer` to a clip, which leaves at the first exit that is sure in all heads, or at the last.
@@ -66,9 +67,13 @@ class StagedArtifact:
         return leave(self.steps(inputs), self.names, thresholds or self.thresholds)
 
 
-def weighed(artifact, outputs):
-    """Yield head to Z (classes,) float64 of each exit of an artifact; `outputs` gives what each exit's part gave, name to array."""
-    weights = {head: np.array(values, np.float64) for head, values in artifact.manifest["exits"]["weights"].items()}
+def weights_of(artifact):
+    """Head to WISE's weights (exits, exits) float64, of an artifact with `exits`."""
+    return {head: np.array(values, np.float64) for head, values in artifact.manifest["exits"]["weights"].items()}
+
+
+def weighed(weights, outputs):
+    """Yield head to Z (classes,) float64 of each exit; `outputs` gives what each exit's part gave, name to array."""
     z: dict[str, list] = {head: [] for head in weights}
     for number, given in enumerate(outputs):
         for head, found in z.items():

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from egokeras.device.artifact import Artifact
-from egokeras.device.early_exit import leave, weighed
+from egokeras.device.early_exit import leave, weighed, weights_of
 from egokeras.device.manifest import INPUT, MANIFEST, STREAM, exit_output, window_of
 from egokeras.device.stream import check_frame
 from egokeras.errors import InputError
@@ -56,6 +56,7 @@ class ExitStream:
         self.thresholds = about.get("thresholds", {}) if thresholds is None else thresholds
         self.frames = artifact.manifest["sampling"]["frames"]
         self.seconds = artifact.clip_seconds / self.frames
+        self._weights = weights_of(artifact)
         self._features = _features(artifact)
         later = [set(artifact.parts.takes[number]) for number in range(0, 2 * len(self.names), 2)]
         self._kept = [set().union(*self._features, *later[number + 1 :]) for number in range(len(later))]
@@ -88,7 +89,7 @@ class ExitStream:
 
     def _exits(self, frames, most=None):
         """Head to Z of each exit; the list `frames` is brought up to what is asked for."""
-        return weighed(self.artifact, self._outputs(frames, most))
+        return weighed(self._weights, self._outputs(frames, most))
 
     def _outputs(self, frames, most):
         for number, features in enumerate(self._features):
