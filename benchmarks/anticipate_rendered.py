@@ -20,6 +20,7 @@ import json
 import pathlib
 import shutil
 
+import experiment
 from anticipation.epochs import best_epoch
 from anticipation.rendered_sets import KINDS, TINY, Sizes, prepare_sets
 from anticipation.tables import bounded, columns, numbers
@@ -232,7 +233,7 @@ def main():
     parser.add_argument(
         "--out", type=pathlib.Path, default=pathlib.Path("build/anticipate_rendered"), metavar="FOLDER", help="(%(default)s)"
     )
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each kind (%(default)s)")
+    parser.add_argument("--seeds", type=experiment.positive, default=3, help="trainings of each kind (%(default)s)")
     parser.add_argument("--participants", type=int, help=f"people of the rendered world ({Sizes.participants}), {Sizes.held_out} held out")
     parser.add_argument("--glove", type=pathlib.Path, metavar="FILE", help="word vectors; without them there is no GL and GL+VN")
     parser.add_argument("--priors", nargs="+", default=(), help="of TE, uniform, VN and, with word vectors, GL, GL+VN (all)")
@@ -241,8 +242,6 @@ def main():
     parser.add_argument("--cpu", action="store_true", help="use the CPU although there is a GPU")
     parser.add_argument("--tiny", action="store_true", help="three short videos and next to no training: shows that the script works")
     args = parser.parse_args()
-    if args.seeds < 1:
-        parser.error(f"--seeds is {args.seeds}; give at least 1.")
     makes = methods(args.glove, args.priors)
     sizes = TINY if args.tiny else Sizes()
     sizes = dataclasses.replace(sizes, participants=args.participants) if args.participants else sizes
@@ -255,9 +254,7 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     result = measure(args.out, sizes, args.seeds, makes, tuple(args.models), tuple(args.modalities))
     write_json(args.out / "result.json", {"host": latency.host(), "sizes": dataclasses.asdict(sizes), **result})
-    lines = list(text(result))
-    (args.out / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines))
+    experiment.end(args.out / "table.md", text(result))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Small TFLite files whose answers can be worked out by hand; made once per session."""
 
+import json
 import pathlib
 
 import pytest
@@ -99,3 +100,45 @@ def tiny_savedmodel(tiny, tmp_path_factory) -> pathlib.Path:
 def bare(tiny) -> pathlib.Path:
     """A TFLite file without signature or description."""
     return tiny.parent / "bare.tflite"
+
+
+@pytest.fixture(scope="session")
+def write_stream():
+    """A function that writes an artifact of the kind `stream`, a file of each function, and gives its folder."""
+    import tensorflow as tf
+
+    def written(folder, functions, **fields):
+        folder.mkdir()
+        for name, function in functions.items():
+            module = tf.Module()
+            module.function = function
+            tf.saved_model.save(module, str(folder.parent / name), signatures={"serving_default": function})
+            content = tf.lite.TFLiteConverter.from_saved_model(str(folder.parent / name)).convert()
+            (folder / f"{name}.tflite").write_bytes(content)
+        files = [folder / f"{name}.tflite" for name in functions]
+        about = {
+            "format": 2,
+            "kind": "stream",
+            "name": "colours",
+            "parts": [{"file": file.name, "signature": "serving_default", "quantization": "float32"} for file in files],
+            "files": {file.name: {"sha256": sha256(file), "bytes": file.stat().st_size} for file in files},
+            "memory": "window",
+            "quantization": "float32",
+        }
+        write_json(folder / "artifact.json", about | fields)
+        return folder
+
+    return written
+
+
+@pytest.fixture
+def change(colours, tmp_path):
+    """A function that copies the artifact with other fields and gives its folder."""
+
+    def changed(**fields):
+        for file in colours.iterdir():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        write_json(tmp_path / "artifact.json", json.loads((colours / "artifact.json").read_text()) | fields)
+        return tmp_path
+
+    return changed

@@ -10,7 +10,7 @@ from egokeras.device.early_exit import StagedArtifact
 from egokeras.device.exit_stream import ExitState, ExitStream
 from egokeras.device.frame_stream import FrameStream, SteppedStream
 from egokeras.errors import InputError
-from egokeras.files import sha256, write_json
+from egokeras.files import write_json
 
 FRAMES, SIZE = 3, 4
 CLASSES = {"verb": ["red", "green", "blue"]}
@@ -18,7 +18,7 @@ WEIGHTS = [[1.0, 0.0], [0.5, 2.0]]
 LAST = {"verb": 1.0}  # a threshold that nothing passes
 
 
-def build(folder):
+def build(folder, write_stream):
     """An artifact of two exits. Stage 1 hands on the colours of the first row, and shows their mean to head 1, which has its mean over the
     frames as logits; stage 2 shows their squares' mean to head 2, which weighs the last frames by 1, 2, 3."""
     import tensorflow as tf
@@ -26,61 +26,38 @@ def build(folder):
     def mean(x):
         return tf.reduce_mean(x, (1, 2))[:, None]
 
-    def file(name, function, **inputs):
-        specs = {each: tf.TensorSpec(shape, dtype, name=each) for each, (shape, dtype) in inputs.items()}
-        module = tf.Module()
-        module.function = tf.function(lambda **given: function(**given)).get_concrete_function(**specs)
-        tf.saved_model.save(module, str(folder.parent / name), signatures={"serving_default": module.function})
-        (folder / f"{name}.tflite").write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(folder.parent / name)).convert())
+    functions = {}
 
-    folder.mkdir()
+    def part(name, function, **inputs):
+        specs = {each: tf.TensorSpec(shape, dtype, name=each) for each, (shape, dtype) in inputs.items()}
+        functions[name] = tf.function(lambda **given: function(**given)).get_concrete_function(**specs)
+
     window = ((1, FRAMES, 3), tf.float32)
 
     def first(rgb):
         row = tf.cast(rgb[:, :1], tf.float32) / 100
         return {"features_1": mean(row), "maps_1": row}
 
-    file("stage_1", first, rgb=((1, SIZE, SIZE, 3), tf.uint8))
-    file("head_1", lambda features_1_window: {"verb_1": tf.reduce_mean(features_1_window, 1)}, features_1_window=window)
-    file("stage_2", lambda maps_1: {"features_2": mean(maps_1**2)}, maps_1=((1, 1, SIZE, 3), tf.float32))
+    part("stage_1", first, rgb=((1, SIZE, SIZE, 3), tf.uint8))
+    part("head_1", lambda features_1_window: {"verb_1": tf.reduce_mean(features_1_window, 1)}, features_1_window=window)
+    part("stage_2", lambda maps_1: {"features_2": mean(maps_1**2)}, maps_1=((1, 1, SIZE, 3), tf.float32))
     by_age = tf.constant([1.0, 2.0, 3.0])[:, None]
-    file("head_2", lambda features_2_window: {"verb_2": tf.reduce_sum(features_2_window * by_age, 1)}, features_2_window=window)
-    files = [folder / f"{name}.tflite" for name in ("stage_1", "head_1", "stage_2", "head_2")]
+    part("head_2", lambda features_2_window: {"verb_2": tf.reduce_sum(features_2_window * by_age, 1)}, features_2_window=window)
     entry = {"shape": [1, FRAMES, 3], "dtype": "float32"}
-    manifest = {
-        "format": 2,
-        "kind": "stream",
-        "name": "colours",
-        "parts": [{"file": file.name, "signature": "serving_default", "quantization": "float32"} for file in files],
-        "files": {file.name: {"sha256": sha256(file), "bytes": file.stat().st_size} for file in files},
-        "inputs": {"rgb": {"shape": [1, SIZE, SIZE, 3], "dtype": "uint8", "channels": "RGB", "resize": "squash"}},
-        "state": {"features_1_window": entry, "features_2_window": entry},
-        "memory": "window",
-        "exits": {"names": ["rgb 1", "rgb 2"], "weights": {"verb": WEIGHTS}, "thresholds": {"verb": 0.5}},
-        "outputs": CLASSES,
-        "sampling": {"rule": "uniform", "frames": FRAMES, "clip_seconds": 1.5},
-        "quantization": "float32",
-    }
-    write_json(folder / "artifact.json", manifest)
-    return folder
+    return write_stream(
+        folder,
+        functions,
+        inputs={"rgb": {"shape": [1, SIZE, SIZE, 3], "dtype": "uint8", "channels": "RGB", "resize": "squash"}},
+        state={"features_1_window": entry, "features_2_window": entry},
+        exits={"names": ["rgb 1", "rgb 2"], "weights": {"verb": WEIGHTS}, "thresholds": {"verb": 0.5}},
+        outputs=CLASSES,
+        sampling={"rule": "uniform", "frames": FRAMES, "clip_seconds": 1.5},
+    )
 
 
 @pytest.fixture(scope="module")
-def colours(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("stream") / "colours")
-
-
-@pytest.fixture
-def change(colours, tmp_path):
-    """A function that copies the artifact with other fields and gives its folder."""
-
-    def changed(**fields):
-        for file in colours.iterdir():
-            (tmp_path / file.name).write_bytes(file.read_bytes())
-        write_json(tmp_path / "artifact.json", json.loads((colours / "artifact.json").read_text()) | fields)
-        return tmp_path
-
-    return changed
+def colours(tmp_path_factory, write_stream):
+    return build(tmp_path_factory.mktemp("stream") / "colours", write_stream)
 
 
 def pictures(count, seed=0):

@@ -1,20 +1,17 @@
 """Frame by frame on the device: the answers of the clips of the last frames, whatever other streams do, at the artifact's pace."""
 
-import json
-
 import numpy as np
 import pytest
 
 from egokeras.device.artifact import Artifact
 from egokeras.device.frame_stream import FrameStream, SteppedStream
 from egokeras.errors import InputError
-from egokeras.files import sha256, write_json
 
 FRAMES, SIZE = 4, 8
 CLASSES = {"verb": ["red", "green", "blue"]}
 
 
-def build(folder):
+def build(folder, write_stream):
     """An artifact of two files: a frame's mean colours, and the means of the last four frames' as logits."""
     import tensorflow as tf
 
@@ -29,47 +26,19 @@ def build(folder):
         known = tf.concat([features_window, features], 1)
         return {"verb": tf.reduce_mean(known, 1), "features_window": known[:, 1:]}
 
-    folder.mkdir()
-    for name, function in (("features", features), ("head", head)):
-        module = tf.Module()
-        module.function = function
-        tf.saved_model.save(module, str(folder.parent / name), signatures={"serving_default": function})
-        content = tf.lite.TFLiteConverter.from_saved_model(str(folder.parent / name)).convert()
-        (folder / f"{name}.tflite").write_bytes(content)
-    files = sorted(folder.glob("*.tflite"))
-    manifest = {
-        "format": 2,
-        "kind": "stream",
-        "name": "colours",
-        "parts": [{"file": file.name, "signature": "serving_default", "quantization": "float32"} for file in files],
-        "files": {file.name: {"sha256": sha256(file), "bytes": file.stat().st_size} for file in files},
-        "inputs": {"rgb": {"shape": [1, SIZE, SIZE, 3], "dtype": "uint8", "channels": "RGB", "resize": "squash"}},
-        "state": {"features_window": {"shape": [1, FRAMES - 1, 3], "dtype": "float32"}},
-        "memory": "window",
-        "outputs": CLASSES,
-        "sampling": {"rule": "uniform", "frames": FRAMES, "clip_seconds": 1.0},
-        "quantization": "float32",
-    }
-    write_json(folder / "artifact.json", manifest)
-    return folder
+    return write_stream(
+        folder,
+        {"features": features, "head": head},
+        inputs={"rgb": {"shape": [1, SIZE, SIZE, 3], "dtype": "uint8", "channels": "RGB", "resize": "squash"}},
+        state={"features_window": {"shape": [1, FRAMES - 1, 3], "dtype": "float32"}},
+        outputs=CLASSES,
+        sampling={"rule": "uniform", "frames": FRAMES, "clip_seconds": 1.0},
+    )
 
 
 @pytest.fixture(scope="module")
-def colours(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("stream") / "colours")
-
-
-@pytest.fixture
-def change(colours, tmp_path):
-    """A function that copies the artifact with other fields and gives its folder."""
-
-    def changed(**fields):
-        for file in colours.iterdir():
-            (tmp_path / file.name).write_bytes(file.read_bytes())
-        write_json(tmp_path / "artifact.json", json.loads((colours / "artifact.json").read_text()) | fields)
-        return tmp_path
-
-    return changed
+def colours(tmp_path_factory, write_stream):
+    return build(tmp_path_factory.mktemp("stream") / "colours", write_stream)
 
 
 def pictures(count, seed=0):
