@@ -110,12 +110,13 @@ def _saved_model(load, conversion, folder):
     from egokeras.compress.twin import inference_twin
 
     onnx, batch = conversion.file.endswith(".onnx"), None if conversion.file.endswith(".pb") else 1
-    pixels = "float32" if onnx or conversion.kind == "int8" else "uint8"
+    int8 = conversion.kind == "int8" and not onnx
+    pixels = "float32" if onnx or int8 else "uint8"
     path = pathlib.Path(folder, hashlib.sha256(repr((conversion.model, conversion.outputs, pixels, onnx, batch)).encode()).hexdigest())
     if path.exists():
         return path
     model = load(conversion.model)
-    twin = inference_twin(model, conversion.outputs, batch, pixels)
+    twin = inference_twin(model, conversion.outputs, batch, pixels, int8)
     dtypes = {tensor.name: tensor.dtype for tensor in (model if onnx else twin).inputs}
     inputs = {tensor.name: tf.TensorSpec(tensor.shape, dtypes[tensor.name], name=tensor.name) for tensor in twin.inputs}
 

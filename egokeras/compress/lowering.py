@@ -10,6 +10,8 @@ four axes, which costs nothing:
 A convolution over both is one Conv2D on the frames: for every temporal tap the frame that it sees stands beside the others on the
 channel axis. So each stays one kernel, which is quantized as a whole; the reshapes between two layers cancel, and the converter folds
 BatchNorm and ReLU into the convolution before them, as in any network of pictures.
+
+For int8 also the convolution that sees the pixels: its kernels take channels by fours and more, and three leave them half idle.
 """
 
 import keras
@@ -17,22 +19,29 @@ from keras import layers, ops
 
 from egokeras.errors import InputError
 
+FEW = 4  # channels, so many as an int8 kernel takes at once, or less
 
-def lowered(config):
+
+def lowered(config, int8=False):
     """The configuration of a layer that lowers `config`'s layer, or `config` where there is nothing to lower.
+
+    Args:
+        config: of a layer.
+        int8: whether for int8 kernels; some layers are slow in them alone.
 
     Raises:
         InputError: a Conv3D is dilated or grouped, or a layer has its channels before its maps.
     """
-    kind = LOWERED.get(config.get("class_name"))
+    name = config.get("class_name")
+    kind = LOWERED.get(name) or (LOWERED_FOR_INT8.get(name) if int8 else None)
     if kind is None:
         return config
     settings = config["config"]
     dilated = max(settings.get("dilation_rate", (1,))) > 1
     foreign = "dilation" if dilated else "groups" if settings.get("groups", 1) > 1 else None
-    if settings.get("data_format") == "channels_first" and kind not in (LoweredZeroPadding3D, LoweredAdaptiveAveragePooling2D):
+    if settings.get("data_format") == "channels_first" and kind is not LoweredZeroPadding3D:
         foreign = "channels first"
-    if foreign:
+    if foreign and name.endswith("3D"):
         found = f"layer {settings['name']} is a {config['class_name']} with {foreign}"
         raise InputError(f"{found}, which TFLite cannot compute and egokeras cannot lower; build the model without.")
     registered = keras.saving.get_registered_name(kind)
@@ -178,10 +187,58 @@ class LoweredBatchNormalization(layers.BatchNormalization):
         return _of_frames(super().call(_frames(inputs), **kwargs), inputs.shape[1])
 
 
-LOWERED = {
-    kind.__bases__[-1].__name__: kind
-    for kind in (
+@keras.saving.register_keras_serializable(package="egokeras")
+class LoweredZeroPadding2D(layers.ZeroPadding2D):
+    """Zeros around maps of few channels, whose rows are moved as a whole; other maps as they are."""
+
+    def call(self, maps):
+        return _padded(maps, *self.padding) if maps.shape[-1] <= FEW and self.data_format == "channels_last" else super().call(maps)
+
+
+@keras.saving.register_keras_serializable(package="egokeras")
+class LoweredConv2D(layers.Conv2D):
+    """Conv2D of few channels at every second column on pairs of neighbours, which has twice the channels; any other as it is."""
+
+    def convolution_op(self, maps, kernel):
+        zeros = self._zeros(maps)
+        if zeros is None:
+            return super().convolution_op(maps, kernel)
+        maps, (tall, wide, channels, filters) = _padded(maps, *zeros), kernel.shape
+        _, height, width, _ = maps.shape
+        kernel = ops.reshape(ops.pad(kernel, [(0, 0), (0, wide % 2), (0, 0), (0, 0)]), (tall, -1, 2 * channels, filters))
+        return ops.conv(ops.reshape(maps, (-1, height, width // 2, 2 * channels)), kernel, (self.strides[0], 1), "valid")
+
+    def _zeros(self, maps):
+        """Before and after in height and in width, with which all is pairs; None where it cannot be, or need not."""
+        few = maps.shape[-1] <= FEW and self.data_format == "channels_last" and self.groups == 1 and self.padding in ("same", "valid")
+        if not few or self.strides[1] != 2 or max(self.dilation_rate) > 1:
+            return None
+        zeros, width = [], maps.shape[2]
+        for size, kernel, stride in zip(maps.shape[1:3], self.kernel_size, self.strides, strict=True):
+            count = -(-size // stride) if self.padding == "same" else (size - kernel) // stride + 1
+            total = max(0, (count - 1) * stride + kernel - size) if self.padding == "same" else 0
+            zeros.append((total // 2, total - total // 2))
+        before, pairs = zeros[1][0], count + -(-self.kernel_size[1] // 2) - 1
+        zeros[1] = before, 2 * pairs - width - before
+        return zeros if zeros[1][1] >= 0 else None
+
+
+def _padded(maps, rows, columns):
+    """Maps with zeros before and after, a row of pixels as one line."""
+    _, height, width, channels = maps.shape
+    lines = ops.reshape(maps, (-1, height, width * channels))
+    if any(rows + columns):
+        lines = ops.pad(lines, [(0, 0), rows, tuple(channels * count for count in columns)])
+    return ops.reshape(lines, (-1, height + sum(rows), width + sum(columns), channels))
+
+
+def _by_name(*kinds):
+    """Name of the layer that each stands for to it."""
+    return {kind.__bases__[-1].__name__: kind for kind in kinds}
+
+
+LOWERED = _by_name(
         LoweredConv3D, LoweredMaxPooling3D, LoweredAveragePooling3D, LoweredGlobalAveragePooling3D, LoweredGlobalMaxPooling3D,
         LoweredZeroPadding3D, LoweredAdaptiveAveragePooling2D, LoweredBatchNormalization,
-    )
-}  # fmt: skip
+)  # fmt: skip
+LOWERED_FOR_INT8 = _by_name(LoweredConv2D, LoweredZeroPadding2D)

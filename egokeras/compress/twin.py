@@ -10,7 +10,7 @@ from egokeras.compress.lowering import lowered
 from egokeras.errors import InputError
 
 
-def inference_twin(model, outputs=None, batch=1, pixels="uint8"):
+def inference_twin(model, outputs=None, batch=1, pixels="uint8", int8=False):
     """Copy a functional model for inference.
 
     Args:
@@ -18,6 +18,7 @@ def inference_twin(model, outputs=None, batch=1, pixels="uint8"):
         outputs: names of the outputs to keep; None keeps all.
         batch: the batch size of inputs that have no static one; None leaves it free.
         pixels: dtype in which uint8 inputs arrive, with the same values 0..255; int8 wants `float32` (see `tflite`).
+        int8: whether TFLite is to compute it in int8, for which more is lowered.
 
     Returns:
         `keras.Model` from `{name: (batch, ...)}` to `{name: (batch, ...)}`, with a copy of the weights.
@@ -25,7 +26,7 @@ def inference_twin(model, outputs=None, batch=1, pixels="uint8"):
     Raises:
         InputError: `model` has no such output, or a 3D layer that cannot be lowered.
     """
-    config = _for_inference(model.get_config(), pixels)
+    config = _for_inference(model.get_config(), pixels, int8)
     for layer in config["layers"]:
         if layer["class_name"] == "InputLayer":
             size, *shape = layer["config"]["batch_shape"]
@@ -39,16 +40,16 @@ def inference_twin(model, outputs=None, batch=1, pixels="uint8"):
     return keras.Model({tensor.name: tensor for tensor in twin.inputs}, {name: twin.output[name] for name in wanted})
 
 
-def _for_inference(config, pixels):
+def _for_inference(config, pixels, int8):
     """A copy of a layer's or model's configuration: unrolled, lowered, all in float32, uint8 inputs as `pixels`."""
     if isinstance(config, list | tuple):
-        return type(config)(_for_inference(item, pixels) for item in config)
+        return type(config)(_for_inference(item, pixels, int8) for item in config)
     if not isinstance(config, dict):
         return config
     if config.get("class_name") == "DTypePolicy":
         name = config["config"]["name"]
         return "float32" if name.endswith("float16") else pixels if name == "uint8" else config
-    changed = {key: _for_inference(value, pixels) for key, value in config.items()}
+    changed = {key: _for_inference(value, pixels, int8) for key, value in config.items()}
     if config.get("class_name") in ("InputLayer", "ConvertToTensor") and config["config"]["dtype"] == "uint8":
         changed["config"]["dtype"] = pixels
-    return {**changed, "unroll": True} if "unroll" in config else lowered(changed)
+    return {**changed, "unroll": True} if "unroll" in config else lowered(changed, int8)

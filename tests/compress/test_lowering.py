@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from keras import layers
 
 from egokeras import export
-from egokeras.compress.lowering import LoweredAdaptiveAveragePooling2D
+from egokeras.compress.conversion import Conversion
+from egokeras.compress.lowering import LoweredAdaptiveAveragePooling2D, LoweredConv2D, LoweredZeroPadding2D
 from egokeras.compress.twin import inference_twin
 from egokeras.errors import InputError
 from egokeras.export import Export, ship_all
@@ -62,6 +63,45 @@ def test_adaptive_pooling_of_equal_cells_is_one_pooling():
     model = keras.Model({"maps": maps}, {"cells": layers.AdaptiveAveragePooling2D((4, 4))(maps)})
     graph = tf.function(inference_twin(model).call).get_concrete_function({"maps": tf.TensorSpec((1, 8, 12, 3))}).graph
     assert [each.type for each in graph.get_operations() if "Pool" in each.type or "Gather" in each.type] == ["AvgPool"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.tuples(*[st.integers(1, 12)] * 2),
+    channels=st.integers(1, 5),
+    kernel=st.tuples(*[st.integers(1, 7)] * 2),
+    strides=st.one_of(st.just((1, 2)), st.tuples(*[st.integers(1, 3)] * 2)),
+    padding=st.sampled_from(("same", "valid")),
+    zeros=st.tuples(*[st.tuples(*[st.integers(0, 3)] * 2)] * 2),
+)
+def test_a_convolution_equals_its_lowering_for_int8(size, channels, kernel, strides, padding, zeros):
+    maps = np.random.default_rng(0).normal(size=(2, *size, channels)).astype("float32")
+    pad = layers.ZeroPadding2D(zeros)
+    padded = np.asarray(pad(maps))
+    np.testing.assert_array_equal(LoweredZeroPadding2D.from_config(pad.get_config())(maps), padded)
+    kernel = tuple(np.minimum(kernel, padded.shape[1:3]).tolist())
+    one = layers.Conv2D(3, kernel, strides, padding, bias_initializer="normal", activation="relu")
+    expected = one(padded)
+    other = LoweredConv2D.from_config(one.get_config())
+    other.build(padded.shape)
+    other.set_weights(one.get_weights())
+    np.testing.assert_allclose(other(padded), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "channels"), [("float32", 3), ("int8", 6)])
+def test_int8_alone_sees_pixels_by_pairs(kind, channels, tmp_path, convert_here):
+    from ai_edge_litert.interpreter import Interpreter
+
+    rgb = keras.Input((16, 16, 3), name="rgb")
+    maps = layers.Conv2D(8, 7, 2)(layers.ZeroPadding2D(3)(rgb))
+    shaken(keras.Model({"rgb": rgb}, {"maps": layers.Conv2D(4, 3, 2)(maps)})).save(tmp_path / "model.keras")
+    np.save(tmp_path / "rgb.npy", np.random.default_rng(0).normal(size=(4, 1, 16, 16, 3)).astype("float32"))
+    calibration = {"rgb": str(tmp_path / "rgb.npy")} if kind == "int8" else None
+    file = str(tmp_path / "model.tflite")
+    source = {"model": str(tmp_path / "model.keras"), "outputs": ("maps",), "calibration": calibration}
+    assert convert_here([Conversion(kind=kind, file=file, **source)]) == [None]
+    kernels = [tuple(each["shape"]) for each in Interpreter(file).get_tensor_details() if each["shape"].size == 4]
+    assert (8, 7, 7 if channels == 3 else 4, channels) in kernels and (4, 3, 3, 8) in kernels
 
 
 @pytest.mark.parametrize(
