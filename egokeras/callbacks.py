@@ -1,9 +1,11 @@
-"""What a training shows, records and reports to its method, epoch by epoch."""
+"""What a training shows, records and reports to its method, epoch by epoch, and what its monitor decides."""
 
 import sys
 import time
 
 import keras
+
+from egokeras.optim import Plateau
 
 HISTORY = "history.csv"
 SECONDS = "seconds.csv"
@@ -105,3 +107,24 @@ def callbacks(run_dir, quiet, goes_on):
     csv = keras.callbacks.CSVLogger(run_dir / HISTORY, append=goes_on)
     logs = [csv, Stopwatch(run_dir / SECONDS, goes_on), EpochTensorBoard(run_dir / "tensorboard")]
     return [MethodHook(), *shown, LearningRate(), *logs]
+
+
+def watchers(recipe, steps):
+    """The callbacks that follow the recipe's `monitor`: early stopping, and a learning rate that falls on a plateau.
+
+    While weights are still pruned away, no epoch is the best, and stopping waits.
+    """
+    found: list[keras.callbacks.Callback] = []
+    mode = "min" if recipe.monitor == "val_loss" else "max"
+    if recipe.early_stopping is not None:
+        how = {"start_from_epoch": recipe.pruning.full_after(steps, recipe.epochs)} if recipe.pruning else {}
+        patience = recipe.early_stopping
+        found.append(
+            keras.callbacks.EarlyStopping(recipe.monitor, patience=patience, mode=mode, restore_best_weights=True, verbose=1, **how)
+        )
+    if isinstance(recipe.optim.schedule, Plateau):
+        plateau = recipe.optim.schedule
+        found.append(
+            keras.callbacks.ReduceLROnPlateau(recipe.monitor, plateau.factor, plateau.patience, verbose=1, mode=mode, min_delta=0.0)
+        )
+    return found

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from egokeras import recipe as recipes
 from egokeras import resumption, snapshots, students
-from egokeras.callbacks import HISTORY, callbacks
+from egokeras.callbacks import HISTORY, callbacks, watchers
 from egokeras.compress.prune import Pruner
 from egokeras.data import selection
 from egokeras.data.input_pipeline import batches, default_heads, stream
@@ -27,7 +27,6 @@ from egokeras.distill.training_set import training_set
 from egokeras.errors import InputError
 from egokeras.features import view_rows
 from egokeras.files import sha256, write_json
-from egokeras.optim import Plateau
 from egokeras.snapshots import FOLDER, Snapshots
 
 CHECKSUMS = "checksums.json"  # of what a finished training has written
@@ -138,7 +137,7 @@ def _fit(recipe, student, source, rows, conduct, run_dir, *, fold=None, begin=la
     heads = [space for space in student.output if f"label_{space}" in source.clips.dtype.names]
     steps = max(1, round(len(train_rows) / recipe.batch_size))
     distiller = _distiller(recipe, student, source, rows, heads, steps, run_dir)
-    memory = _watchers(recipe, steps) if logs else []
+    memory = watchers(recipe, steps) if logs else []
     pruner = [Pruner(recipe.pruning)] if recipe.pruning else []
     state = Snapshots(
         run_dir / FOLDER / ("" if fold is None else f"fold-{fold}"),
@@ -159,19 +158,7 @@ def _fit(recipe, student, source, rows, conduct, run_dir, *, fold=None, begin=la
             print(place if state.found else f"no snapshot in {state.folder}: from the beginning")
     begin()
     state.restore_history()
-    data = stream(
-        source,
-        view_rows(source, train_rows) if source.index.get("made_from", {}).get("views") else train_rows,
-        heads=heads,
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-        first_step=state.epoch * steps + state.step,
-        augment=recipe.data.augment if set(source.modalities) & set(PICTURES) else None,
-        balanced=recipe.data.balanced,
-        inputs=distiller.inputs,
-        views=getattr(recipe.method, "views", 1),
-        two_clips=recipe.data.two_clips,
-    )
+    data = _endless(recipe, source, train_rows, heads, distiller.inputs, first_step=state.epoch * steps + state.step)
     order = tf.data.Dataset.from_tensor_slices(validation_rows).batch(recipe.batch_size)
     try:
         losses = distiller.fit(
@@ -191,6 +178,23 @@ def _fit(recipe, student, source, rows, conduct, run_dir, *, fold=None, begin=la
         raise InputError(f"the loss is not finite in epoch {epoch}; give a lower optim.learning_rate or an optim.clip_norm.")
 
 
+def _endless(recipe, source, rows, heads, inputs, first_step):
+    """Batches to learn from, from a step on."""
+    return stream(
+        source,
+        view_rows(source, rows) if source.index.get("made_from", {}).get("views") else rows,
+        heads=heads,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        first_step=first_step,
+        augment=recipe.data.augment if set(source.modalities) & set(PICTURES) else None,
+        balanced=recipe.data.balanced,
+        inputs=inputs,
+        views=getattr(recipe.method, "views", 1),
+        two_clips=recipe.data.two_clips,
+    )
+
+
 def _distiller(recipe, student, source, rows, heads, steps, run_dir):
     train_rows, validation_rows = rows
     training = training_set(source, train_rows, heads, recipe.data.train)
@@ -203,27 +207,6 @@ def _distiller(recipe, student, source, rows, heads, steps, run_dir):
     if recipe.watched_by and recipe.monitor not in scores:
         raise InputError(f"monitor is {recipe.monitor!r}; this training has {', '.join(sorted(scores))}.")
     return distiller
-
-
-def _watchers(recipe, steps):
-    """The callbacks that follow the recipe's `monitor`: early stopping, and a learning rate that falls on a plateau.
-
-    While weights are still pruned away, no epoch is the best, and stopping waits.
-    """
-    found: list[keras.callbacks.Callback] = []
-    mode = "min" if recipe.monitor == "val_loss" else "max"
-    if recipe.early_stopping is not None:
-        how = {"start_from_epoch": recipe.pruning.full_after(steps, recipe.epochs)} if recipe.pruning else {}
-        patience = recipe.early_stopping
-        found.append(
-            keras.callbacks.EarlyStopping(recipe.monitor, patience=patience, mode=mode, restore_best_weights=True, verbose=1, **how)
-        )
-    if isinstance(recipe.optim.schedule, Plateau):
-        plateau = recipe.optim.schedule
-        found.append(
-            keras.callbacks.ReduceLROnPlateau(recipe.monitor, plateau.factor, plateau.patience, verbose=1, mode=mode, min_delta=0.0)
-        )
-    return found
 
 
 def _digest(*rows):
