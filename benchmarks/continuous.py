@@ -2,9 +2,9 @@
 
 Renders long videos of the kitchen with idle time between the actions. The network of the recipe `continuous_demo` learns from the same
 participants in equally many steps: `trimmed`, clips that begin and end with their action; `windows`, clips of one length at random places
-into and out of the actions; `stream`, the same with clips of time that no action covers, as a class. Each then watches whole videos of
-unseen participants frame by frame, as a device does; smoothing and thresholds are chosen for each by the F1 on participants that are
-neither learned from nor judged by. Beside them stands what says nothing, and what always says the commonest action.
+into and out of the actions; `stream`, the same with clips of time that no action covers, as a class. Each is exported as `stream`, and
+this artifact watches whole videos of unseen participants frame by frame; smoothing and thresholds are chosen for each by the F1 on
+participants that are neither learned from nor judged by. Beside them stands what says nothing, and what always says the commonest action.
 
     python benchmarks/continuous.py --out build/continuous
 
@@ -94,7 +94,7 @@ def stage_of(method, sets, sizes, seed):
 
 
 def train_and_watch(out, sets, sizes, seed, method):
-    """Train, and write what the network says over the videos that choose and judge."""
+    """Train, and write what the artifact says over the videos that choose and judge."""
     from egokeras import train
     from egokeras.files import atomic
 
@@ -103,40 +103,36 @@ def train_and_watch(out, sets, sizes, seed, method):
         folder.mkdir(parents=True, exist_ok=True)
         train.fit(stage_of(method, sets, sizes, seed), folder, quiet=True, resume=True)
     found = {}
-    for name, (index, predictions) in _watched(out, sets, sizes, folder, method).items():
+    for name, (index, predictions) in _watched(out, sizes, folder).items():
         found |= {f"{name}/times": predictions.times, f"{name}/seconds": np.array(index.duration)}
         found |= {f"{name}/{head}": logits for head, logits in predictions.logits.items()}
     with atomic(_file(out, seed, method)) as file:
         np.savez(file, **found)
 
 
-def _watched(out, sets, sizes, folder, method):
+def _watched(out, sizes, folder):
     """Video to (its index, `Predictions`), of those that choose and judge."""
-    import egokeras
     from egokeras.data import sliding_windows
-    from egokeras.data.shards import Shards
     from egokeras.whole_videos import predict
 
-    model, shards, world = egokeras.load_model(folder / "model.keras"), Shards(sets[method]), out / "world"
-    clips = Clips(model, shards)
+    artifact, videos = shipped(folder), out / "world" / "videos"
     found = {}
-    for name in dict.fromkeys(segment.video for annotations in annotated(world, sizes)[1:] for segment in annotations.segments):
-        index = sliding_windows.probe(world / "videos" / f"{name}.mp4", None)
-        found[name] = index, predict(clips, index, STRIDE)
+    for name in dict.fromkeys(segment.video for annotations in annotated(out / "world", sizes)[1:] for segment in annotations.segments):
+        index = sliding_windows.probe(videos / f"{name}.mp4", None)
+        found[name] = index, predict(artifact, index, STRIDE)
     return found
 
 
-class Clips:
-    """A Keras model as `egokeras.device.stream.Stream` takes an artifact; its file for the device would say the same."""
+def shipped(folder):
+    """The `Artifact` of a training that takes frame by frame: features in int8, the head in float32; none is refused, however bad it is."""
+    from egokeras.device.artifact import Artifact
+    from egokeras.export import load, ship_all
 
-    kind = "clip"
-
-    def __init__(self, model, shards):
-        self.model, self.shape, self.resize = model, shards.shape, shards.index["resize"]
-        self.stored, self.clip_seconds = self.shape[1:3], _clip_seconds(shards)
-
-    def predict(self, clip):
-        return {head: logits[0] for head, logits in self.model.predict_on_batch({"rgb": clip[None]}).items() if head in ("verb", "noun")}
+    export = dataclasses.replace(load("stream"), max_lost_points=100.0, min_agreement=0.0)
+    (shipment,) = ship_all([export], folder, accept_untested=True)
+    if shipment.path is None:
+        raise RuntimeError(shipment.reason)
+    return Artifact.open(shipment.path, threads=1)
 
 
 def _file(out, seed, method):
@@ -191,6 +187,7 @@ COLUMNS = {
     "delay s": lambda one: one["delay"],
     "time right %": lambda one: one["time"],
 }
+PAIRED = {"F1@25": "+.1f", "false alarms/min": "+.2f"}
 
 
 def table(results, head):
@@ -202,10 +199,12 @@ def table(results, head):
     rows |= {f"always {name}": [first[name]] for name in ("background", "majority")}
     for name, found in rows.items():
         yield f"| {name} | {' | '.join(_cell(found, column) for column in COLUMNS)} |"
-    best = {method: [COLUMNS["F1@25"](one) for one in rows[method]] for method in results}
-    if {"trimmed", "stream"} <= set(best):
-        gains = [after - before for before, after in zip(best["trimmed"], best["stream"], strict=True)]
-        yield f"\nstream - trimmed, F1@25, paired by seed: {bounded(gains, '+.1f')}"
+    for before in ("trimmed", "windows"):
+        if {before, "stream"} <= set(results):
+            pairs = list(zip(rows[before], rows["stream"], strict=True))
+            gains = {name: [COLUMNS[name](after) - COLUMNS[name](one) for one, after in pairs] for name in PAIRED}
+            said = ", ".join(f"{name} {bounded(values, form)}" for (name, values), form in zip(gains.items(), PAIRED.values(), strict=True))
+            yield f"\nstream - {before}, paired by seed: {said}"
 
 
 def _cell(found, column):

@@ -26,7 +26,7 @@ def test_table_against_hand_computed_values(module):
     assert cells["trimmed"][:2] == ["21.0 (8.3 to 33.7)", "11.0 (-1.7 to 23.7)"]
     assert cells["trimmed"][5] == "5.00 (-7.71 to 17.71)" and cells["trimmed"][7] == "1.00"  # one of both seeds has found something
     assert cells["always background"][7] == "-" and cells["always majority"][5] == "9.00"
-    assert lines[-1] == "\nstream - trimmed, F1@25, paired by seed: +12.0 (-13.4 to +37.4)"
+    assert lines[-1] == "\nstream - trimmed, paired by seed: F1@25 +12.0 (-13.4 to +37.4), false alarms/min -3.00 (-15.71 to +9.71)"
 
 
 @pytest.mark.slow
