@@ -238,7 +238,7 @@ def _by_name(*kinds):
 
 
 LOWERED = _by_name(
-        LoweredConv3D, LoweredMaxPooling3D, LoweredAveragePooling3D, LoweredGlobalAveragePooling3D, LoweredGlobalMaxPooling3D,
-        LoweredZeroPadding3D, LoweredAdaptiveAveragePooling2D, LoweredBatchNormalization,
+    LoweredConv3D, LoweredMaxPooling3D, LoweredAveragePooling3D, LoweredGlobalAveragePooling3D, LoweredGlobalMaxPooling3D,
+    LoweredZeroPadding3D, LoweredAdaptiveAveragePooling2D, LoweredBatchNormalization,
 )  # fmt: skip
 LOWERED_FOR_INT8 = _by_name(LoweredConv2D, LoweredZeroPadding2D)
