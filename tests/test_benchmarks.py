@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -89,3 +90,12 @@ def test_streaming_times_the_step_of_the_demos_student(tmp_path):
     for clip, step in json.loads((tmp_path / "out.json").read_text())["tables"].values():
         assert clip["ratio"] == 1 and 0 < step["ratio"] < 0.9 and clip["artifact"] in ("float32", "mixed")
     assert done.stdout.count("\n| demo: a step against the clip") == 2
+
+
+@pytest.mark.slow
+def test_lowering_compares_four_files_and_names_the_limit(tmp_path):
+    done = run(ROOT / "benchmarks" / "lowering.py", "--width", 4, "--rounds", 1, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^(\w+) +(\d+) ms, ", done.stdout, re.MULTILINE)
+    assert [name for name, _ in rows] == ["conv3d", "float32", "int8", "plain"]
+    assert float(re.search(r"at most ([\d.]+) times as fast as Conv3D$", done.stdout, re.MULTILINE)[1]) > 0
