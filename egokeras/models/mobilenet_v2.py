@@ -30,6 +30,8 @@ class Backbone:
         cut: name of the last layer kept, for example `block_12_add`; None keeps all.
         trainable_from: name of the first layer that learns; `""` lets all learn, None freezes all.
         normalization: `tf`, `torch`, `caffe` or `none`; None is what the network's weights were trained with.
+        momentum: of BatchNorm's running statistics, where it learns; None is the network's own. MobileNetV2's is 0.999, which takes
+            thousands of steps: after a short training such a network is right on what it learns from, and a constant on anything else.
     """
 
     name: str = "MobileNetV2"
@@ -38,6 +40,11 @@ class Backbone:
     cut: str | None = None
     trainable_from: str | None = None
     normalization: str | None = None
+    momentum: float | None = 0.9
+
+    def __post_init__(self):
+        if self.momentum is not None and not 0 <= self.momentum < 1:
+            raise InputError(f"backbone.momentum is {self.momentum}; give 0 to below 1, or None for the network's own.")
 
     @property
     def frozen(self):
@@ -78,6 +85,9 @@ class Backbone:
         # weights are loaded into a network of its own, whose layers then run on our normalised frames: Keras checks
         # the input shape of a network with ImageNet weights, and warns for sizes that it has no file for
         inner = application(include_top=False, weights=None, input_tensor=x, **width)
+        for layer in inner.layers if self.momentum is not None else ():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = self.momentum
         if self.weights is not None:
             self._load(inner, application, width)
         return inner

@@ -88,10 +88,21 @@ def test_pretrained_weights_and_freezing(shared_data):
     assert "block_15_expand" in names and "block_16_project" in names and "block_14_expand" not in names
 
 
+@pytest.mark.parametrize(("given", "share"), [({}, 0.1), ({"momentum": None}, 0.001)])
+def test_statistics_follow_the_batches_of_a_short_training(given, share):
+    backbone = models.Backbone(weights=None, alpha=0.35, trainable_from="", **given).build(frames=2, size=32, pool=True)
+    norm = backbone.get_layer("bn_Conv1")
+    clips = np.random.default_rng(0).integers(0, 256, (3, 2, 32, 32, 3), np.uint8)
+    maps = np.asarray(keras.Model(backbone.input, norm.input)({"rgb": clips}))
+    backbone({"rgb": clips}, training=True)
+    np.testing.assert_allclose(norm.moving_mean, share * maps.mean(axis=(0, 1, 2)), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("build", "named"),
     [
         (lambda: models.Backbone(name="MobilNetV2", weights=None).build(frames=1, size=32, pool=True), "MobileNetV2"),
+        (lambda: models.Backbone(momentum=1.0), "backbone.momentum is 1.0"),
         (lambda: models.Backbone(weights="absent.h5").build(frames=1, size=32, pool=True), "absent.h5"),
         (lambda: models.Backbone(weights=None, cut="block_12_ad").build(frames=1, size=32, pool=True), "block_12_add"),
         (lambda: models.ConvNet1DHead(blocks=4).build(feature_shape=(16, 8), classes={"verb": 2}), "head.blocks 4"),
