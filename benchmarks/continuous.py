@@ -97,30 +97,27 @@ def train_and_watch(out, sets, sizes, seed, method):
     """Train, and write what the artifact says over the videos that choose and judge."""
     from egokeras import train
     from egokeras.files import atomic
+    from egokeras.whole_videos import watch
 
     folder = out / f"seed-{seed}" / method
     if not (folder / "model.keras").exists():
         folder.mkdir(parents=True, exist_ok=True)
         train.fit(stage_of(method, sets, sizes, seed), folder, quiet=True, resume=True)
-    found = {}
-    for name, (index, predictions) in _watched(out, sizes, folder).items():
-        found |= {f"{name}/times": predictions.times, f"{name}/seconds": np.array(index.duration)}
-        found |= {f"{name}/{head}": logits for head, logits in predictions.logits.items()}
+    artifact, found = shipped(folder), {}
+    for annotations in annotated(out / "world", sizes)[1:]:
+        watched, lost = watch(artifact, unsplit(annotations), out / "world" / "videos", stride=STRIDE, workers=1)
+        if lost:
+            raise RuntimeError(f"{min(lost)}: {lost[min(lost)]}")
+        for name, video in watched.items():
+            found |= {f"{name}/times": video.predictions.times, f"{name}/seconds": np.array(video.seconds)}
+            found |= {f"{name}/{head}": logits for head, logits in video.predictions.logits.items()}
     with atomic(_file(out, seed, method)) as file:
         np.savez(file, **found)
 
 
-def _watched(out, sizes, folder):
-    """Video to (its index, `Predictions`), of those that choose and judge."""
-    from egokeras.data import sliding_windows
-    from egokeras.whole_videos import predict
-
-    artifact, videos = shipped(folder), out / "world" / "videos"
-    found = {}
-    for name in dict.fromkeys(segment.video for annotations in annotated(out / "world", sizes)[1:] for segment in annotations.segments):
-        index = sliding_windows.probe(videos / f"{name}.mp4", None)
-        found[name] = index, predict(artifact, index, STRIDE)
-    return found
+def unsplit(annotations):
+    """The annotations with all segments in no split: every video is to be watched."""
+    return dataclasses.replace(annotations, segments=tuple(dataclasses.replace(segment, splits=()) for segment in annotations.segments))
 
 
 def shipped(folder):
@@ -167,12 +164,11 @@ def seen(out, seed, method, annotations, classes):
     from egokeras.whole_videos import segments_of
 
     known = np.load(_file(out, seed, method))
-    everyone = dataclasses.replace(annotations, segments=tuple(dataclasses.replace(segment, splits=()) for segment in annotations.segments))
     return [
         Seen(
             Predictions(known[f"{name}/times"], {head: known[f"{name}/{head}"] for head in classes}), truth, float(known[f"{name}/seconds"])
         )
-        for name, truth in segments_of(everyone, classes).items()
+        for name, truth in segments_of(unsplit(annotations), classes).items()
     ]
 
 

@@ -66,18 +66,21 @@ def runners(files, threads):
 def timed(staged, everything, clips, thresholds, rounds):
     """Milliseconds by leaving and by computing everything, twice (rounds, clips), and the exits taken, (clips,)."""
     leaving, whole = np.zeros((2, rounds, len(clips)))
-    taken = np.zeros(len(clips), int)
     staged.answer(clips[0], thresholds[0]), everything(clips[0])
     for turn in range(rounds):
-        for number, clip in enumerate(clips):
-            start = time.perf_counter()
-            taken[number] = staged.answer(clip, thresholds[number]).exit
-            leaving[turn, number] = 1e3 * (time.perf_counter() - start)
-        for number, clip in enumerate(clips):
-            start = time.perf_counter()
-            everything(clip)
-            whole[turn, number] = 1e3 * (time.perf_counter() - start)
-    return leaving, whole, taken
+        leaving[turn], answers = one_by_one(staged.answer, clips, thresholds)
+        whole[turn], _ = one_by_one(everything, clips)
+    return leaving, whole, np.array([answer.exit for answer in answers])
+
+
+def one_by_one(function, *arguments):
+    """Milliseconds of each call, and what it gave."""
+    milliseconds, given = [], []
+    for each in zip(*arguments, strict=True):
+        start = time.perf_counter()
+        given.append(function(*each))
+        milliseconds.append(1e3 * (time.perf_counter() - start))
+    return milliseconds, given
 
 
 def by_folds(z, labels, groups, costs, lost):

@@ -8,7 +8,8 @@ with. Random weights do, as weights do not change the time.
 A ratio of the medians holds on a machine that others use too; the milliseconds do not.
 
 `plain` is what the processor can do: eight 3x3 convolutions of pictures in int8, with nothing between them. At their rate the
-multiply-accumulates of R3D-18 alone take so long that it cannot be faster than the last line says, however its layers are lowered.
+multiply-accumulates of R3D-18 alone, those with the zeros of its padding too, take so long that computing them all cannot be faster than
+the last line says.
 """
 
 import argparse

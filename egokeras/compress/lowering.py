@@ -66,6 +66,15 @@ def _of_rows(rows, height):
     return ops.reshape(rows, (-1, time, height, area // height, channels))
 
 
+def _places(size, kernel, stride, padding):
+    """How often a kernel fits along an axis, and the zeros before and after it, as Keras pads."""
+    if padding == "valid":
+        return (size - kernel) // stride + 1, (0, 0)
+    count = -(-size // stride)
+    zeros = max(0, (count - 1) * stride + kernel - size)
+    return count, (zeros // 2, zeros - zeros // 2)
+
+
 @keras.saving.register_keras_serializable(package="egokeras")
 class LoweredConv3D(layers.Conv3D):
     """Conv3D as one Conv2D: on rows where the kernel is of time alone, else on frames side by side."""
@@ -87,8 +96,7 @@ class LoweredConv3D(layers.Conv3D):
         """What each of `length` temporal taps sees, side by side: (batch, new time, area, length * channels)."""
         _, time, area, channels = rows.shape
         kernel, stride = self.kernel_size[0], self.strides[0]
-        count = -(-time // stride) if self.padding == "same" else (time - kernel) // stride + 1
-        before = max(0, (count - 1) * stride + kernel - time) // 2 if self.padding == "same" else 0
+        count, (before, _) = _places(time, kernel, stride, self.padding)
         whole = -(-max(before + time, (count - 1) * stride + length) // stride)  # strides
         if whole * stride > time:
             rows = ops.pad(rows, [(0, 0), (before, whole * stride - time - before), (0, 0), (0, 0)])
@@ -213,14 +221,10 @@ class LoweredConv2D(layers.Conv2D):
         few = maps.shape[-1] <= FEW and self.data_format == "channels_last" and self.groups == 1 and self.padding in ("same", "valid")
         if not few or self.strides[1] != 2 or max(self.dilation_rate) > 1:
             return None
-        zeros, width = [], maps.shape[2]
-        for size, kernel, stride in zip(maps.shape[1:3], self.kernel_size, self.strides, strict=True):
-            count = -(-size // stride) if self.padding == "same" else (size - kernel) // stride + 1
-            total = max(0, (count - 1) * stride + kernel - size) if self.padding == "same" else 0
-            zeros.append((total // 2, total - total // 2))
-        before, pairs = zeros[1][0], count + -(-self.kernel_size[1] // 2) - 1
-        zeros[1] = before, 2 * pairs - width - before
-        return zeros if zeros[1][1] >= 0 else None
+        (_, rows), (count, (left, _)) = map(_places, maps.shape[1:3], self.kernel_size, self.strides, [self.padding] * 2)
+        pairs = count + -(-self.kernel_size[1] // 2) - 1
+        right = 2 * pairs - maps.shape[2] - left
+        return (rows, (left, right)) if right >= 0 else None
 
 
 def _padded(maps, rows, columns):
