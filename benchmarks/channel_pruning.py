@@ -219,7 +219,8 @@ def main():
     parser.add_argument("--rounds", type=experiment.positive, default=30, help="turns that each file takes (%(default)s)")
     clips.add_arguments(parser)
     args = experiment.begin(parser)
-    from egokeras.data.prepare import Preparation, prepare
+    from egokeras.data.preparation import Preparation
+    from egokeras.data.prepare import prepare
 
     for part in args.parts:
         if part == "speed":

@@ -66,7 +66,8 @@ def annotated(world, sizes):
 def prepare_sets(out, world, annotations, sizes):
     """Method to its folder of clips; all clips that slide are as long as the median of the trimmed ones."""
     from egokeras.data.continuous import Continuous
-    from egokeras.data.prepare import Preparation, prepare
+    from egokeras.data.preparation import Preparation
+    from egokeras.data.prepare import prepare
     from egokeras.data.shards import Shards
 
     made = {}

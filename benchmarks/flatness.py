@@ -65,7 +65,8 @@ def tiny_runs(out, seeds=2):
     from egokeras import recipe, train
     from egokeras.data import readers
     from egokeras.data.coded_clips import MODALITIES, Coded
-    from egokeras.data.prepare import Preparation, prepare
+    from egokeras.data.preparation import Preparation
+    from egokeras.data.prepare import prepare
     from egokeras.data.synthetic import World
 
     world = World.tiny().render(out / "world")

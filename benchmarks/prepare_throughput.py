@@ -195,12 +195,13 @@ def bare(path, stretches):
 def _prepared(video, segments, folder, sizes):
     """What a worker does with one unit."""
     from egokeras.data import staging
+    from egokeras.data.preparation import Preparation
 
     folder.mkdir(exist_ok=True)
     staging._index.cache_clear()
     items = [staging.Item(uid=str(number), start=start, stop=stop) for number, (start, stop) in enumerate(segments)]
     targets = [str(folder / str(number)) for number in range(len(items))]
-    results = staging.stage(str(video), items, staging.Preparation(frames=sizes.frames, size=sizes.size), targets)
+    results = staging.stage(str(video), items, Preparation(frames=sizes.frames, size=sizes.size), targets)
     assert all(isinstance(result, staging.Staged) for result in results), results
 
 

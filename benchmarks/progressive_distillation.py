@@ -65,7 +65,8 @@ TINY = Sizes(participants=1, held_out=2, width=2, epochs=1, exit_epochs=3)
 def prepare_clips(out, annotations, videos, sizes):
     """The three sets of annotated videos, as one `data.shards`."""
     from egokeras.data.coded_clips import MODALITIES, Coded
-    from egokeras.data.prepare import Preparation, prepare
+    from egokeras.data.preparation import Preparation
+    from egokeras.data.prepare import prepare
 
     made = []
     for modality in MODALITIES:

@@ -48,7 +48,8 @@ TINY = Sizes(participants=2, held_out=1, epochs=1, frames=5, size=32, trained={"
 
 def prepare_clips(out, annotations, videos, sizes):
     """Shards of annotated videos: their folder."""
-    from egokeras.data.prepare import Preparation, prepare
+    from egokeras.data.preparation import Preparation
+    from egokeras.data.prepare import prepare
 
     return prepare(annotations, videos, out / "shards", Preparation(frames=sizes.frames, size=sizes.size))["path"]
 

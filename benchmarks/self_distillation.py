@@ -56,7 +56,8 @@ TINY = Sizes(participants=2, held_out=1, epochs=1, width=2, stored=(6, 36), seen
 
 def prepare_clips(out, annotations, videos, sizes):
     """Shards of annotated videos: their folder."""
-    from egokeras.data.prepare import Preparation, prepare
+    from egokeras.data.preparation import Preparation
+    from egokeras.data.prepare import prepare
 
     frames, size = sizes.stored
     return prepare(annotations, videos, out / "shards", Preparation(frames=frames, size=size, windows=0))["path"]

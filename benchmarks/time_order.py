@@ -53,7 +53,8 @@ def measure(out, seeds, epochs, tiny):
 
 def _prepared(out, model, tiny):
     from egokeras.data import readers
-    from egokeras.data.prepare import Preparation, prepare
+    from egokeras.data.preparation import Preparation
+    from egokeras.data.prepare import prepare
     from egokeras.data.synthetic import World
 
     out.mkdir(parents=True, exist_ok=True)

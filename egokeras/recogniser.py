@@ -8,7 +8,7 @@ import numpy as np
 
 import egokeras
 from egokeras.data.optical_flow import FLOW, Flow
-from egokeras.data.staging import Preparation
+from egokeras.data.preparation import Preparation
 from egokeras.errors import InputError
 from egokeras.files import read_json, sha256
 from egokeras.recipe import Data

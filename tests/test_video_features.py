@@ -10,7 +10,7 @@ from zlib_ng.zlib_ng import crc32
 
 from egokeras import video_features
 from egokeras.data import feature_files, sliding_windows, video
-from egokeras.data.staging import Preparation
+from egokeras.data.preparation import Preparation
 from egokeras.errors import InputError
 from egokeras.video_features import extract
 

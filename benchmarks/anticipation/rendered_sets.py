@@ -69,7 +69,8 @@ def _prepare_set(out, kind, annotations, videos, sizes):
     from egokeras.data.feature_windows import Features
     from egokeras.data.observe import observe
     from egokeras.data.optical_flow import Flow
-    from egokeras.data.prepare import Preparation, prepare
+    from egokeras.data.preparation import Preparation
+    from egokeras.data.prepare import prepare
     from egokeras.data.transforms import Augment
     from egokeras.recogniser import Recogniser
     from egokeras.video_features import extract

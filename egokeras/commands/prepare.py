@@ -79,7 +79,8 @@ def add_arguments(parser):
 
 def run(args):
     from egokeras.data import readers
-    from egokeras.data.prepare import Preparation, prepare
+    from egokeras.data.preparation import Preparation
+    from egokeras.data.prepare import prepare
 
     given = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
     given |= _continuous(args)
@@ -108,7 +109,8 @@ def _continuous(args):
 def _compressed(annotations, videos, out, given):
     """The three modalities of the same clips, from the same copies of videos that had to be encoded anew."""
     from egokeras.data.coded_clips import MODALITIES, Coded
-    from egokeras.data.prepare import Preparation, prepare
+    from egokeras.data.preparation import Preparation
+    from egokeras.data.prepare import prepare
 
     copies = out / ".copies"
     sets = {name: Preparation(**given, coded=Coded(modality=name, copies=str(copies))) for name in MODALITIES}

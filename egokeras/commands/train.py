@@ -172,7 +172,8 @@ class _Road:
         """From videos to artifacts, their latency and the page; 1 if an export was refused, 3 if videos were quarantined."""
         from egokeras import recipe
         from egokeras.commands.prepare import lines
-        from egokeras.data.prepare import Preparation, prepare
+        from egokeras.data.preparation import Preparation
+        from egokeras.data.prepare import prepare
         from egokeras.files import finish_folder
 
         with _step("prepare"):

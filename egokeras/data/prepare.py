@@ -20,10 +20,11 @@ from zlib_ng.zlib_ng import crc32
 
 from egokeras.data import clip_plan, continuous, forecast, shards, staging, worker_pool
 from egokeras.data.forecast import AHEAD
+from egokeras.data.preparation import Preparation
 from egokeras.data.segment_shards import QUARANTINE, contents, is_complete, splits_of, table, write_quarantine
 from egokeras.data.segments import held_out, listed
 from egokeras.data.shards import Shards, ShardWriter
-from egokeras.data.staging import Preparation, Staged
+from egokeras.data.staging import Staged
 from egokeras.errors import InputError
 from egokeras.files import atomic, full_disk_said, locked, read_json, sha256, write_json
 from egokeras.progress import track

@@ -3,7 +3,7 @@
 import pytest
 
 from egokeras.data import clip_plan, prepare
-from egokeras.data.prepare import Preparation
+from egokeras.data.preparation import Preparation
 from egokeras.data.segments import Annotations, Segment
 from egokeras.data.shards import Shards
 from egokeras.errors import InputError

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from egokeras import cli
 from egokeras.data.continuous import BACKGROUND, Continuous, cut
-from egokeras.data.prepare import Preparation
+from egokeras.data.preparation import Preparation
 from egokeras.data.segments import Annotations, Segment
 from egokeras.data.shards import Shards
 from egokeras.errors import InputError

@@ -5,7 +5,7 @@ import collections
 import pytest
 
 from egokeras.data import clip_plan, readers, segments
-from egokeras.data.prepare import Preparation
+from egokeras.data.preparation import Preparation
 from egokeras.errors import InputError
 
 ONE = "OP01-R01-PastaSalad-1002316-1004005-F024051-F024101"

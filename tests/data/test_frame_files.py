@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from egokeras.data import frame_files, prepare, readers, video
 from egokeras.data.frame_rates import FrameRate
-from egokeras.data.prepare import Preparation
+from egokeras.data.preparation import Preparation
 from egokeras.data.shards import Shards
 from egokeras.data.video import VideoError
 from egokeras.errors import InputError

@@ -15,10 +15,8 @@ import time
 import numpy as np
 import pytest
 
-from egokeras.data import clip_plan, clip_sampling, prepare, shards, staging, video, video_files
-from egokeras.data.optical_flow import Flow
-from egokeras.data.prepare import Preparation
-from egokeras.data.rgb_differences import RGBDifference
+from egokeras.data import clip_plan, clip_sampling, prepare, staging, video, video_files
+from egokeras.data.preparation import Preparation
 from egokeras.data.segments import Annotations, Segment
 from egokeras.data.shards import Shards
 from egokeras.errors import InputError
@@ -263,7 +261,8 @@ def test_windows_of_a_lost_video_are_not_listed_beside_its_clips(tmp_path, video
 SCRIPT = """
 import signal, sys, time
 from egokeras.data import prepare as module, readers
-from egokeras.data.prepare import Preparation, prepare
+from egokeras.data.preparation import Preparation
+from egokeras.data.prepare import prepare
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
     if sys.argv[4:]:
@@ -355,36 +354,6 @@ def test_disk_and_videos_are_checked_before_work(tmp_path, videos, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1000))
     with pytest.raises(InputError, match=r"are needed, 1\.0 KB free"):
         prepare.prepare(annotated(1), videos, tmp_path / "out", SMALL)
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [
-        ("rule", "x", "rule 'x' is unknown"),
-        ("frames", 0, "frames is 0"),
-        ("windows", -1, "windows is -1"),
-        ("quality", 101, "at most 100"),
-        ("timeout", 0, "timeout is 0 s"),
-        ("timeout", float("nan"), "timeout is nan s"),
-        ("resize", "stretch", "squash, crop, pad"),
-    ],
-)
-def test_settings_are_checked(field, value, message):
-    with pytest.raises(InputError, match=message):
-        Preparation(**{field: value})
-    with pytest.raises(InputError, match="do not fit one tall JPEG"):
-        Preparation(frames=300, encoding="jpeg")
-    assert Preparation(frames=29, size=224, encoding="jpeg", flow=Flow(stack=5)).shape == (29, 224, 224, 10)  # 64,960 rows
-    with pytest.raises(InputError, match="30 frames of 224 pixels and 10 channels do not fit one tall JPEG of 65500 rows"):
-        Preparation(frames=30, size=224, encoding="jpeg", flow=Flow(stack=5))
-    with pytest.raises(InputError, match="clips show one kind of thing, not flow and difference"):
-        Preparation(flow=Flow(), difference=RGBDifference())
-
-
-def test_the_tallest_jpeg_is_one():
-    """libjpeg ends at 65,500 rows, before the format does."""
-    clip = np.zeros((staging.JPEG_LIMIT, 1, 1, 3), np.uint8)
-    assert len(shards.encode_jpeg(clip, 90)) > 0
 
 
 def test_names_find_files(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from egokeras.data import sliding_windows, staging, video
 from egokeras.data.optical_flow import Flow
-from egokeras.data.staging import Preparation
+from egokeras.data.preparation import Preparation
 from egokeras.device import stream
 from egokeras.errors import InputError
 

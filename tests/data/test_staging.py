@@ -8,7 +8,8 @@ import pytest
 
 from egokeras.data import clip_sampling, staging, video
 from egokeras.data.optical_flow import Flow
-from egokeras.data.staging import Item, Preparation
+from egokeras.data.preparation import Preparation
+from egokeras.data.staging import Item
 from egokeras.errors import InputError
 
 
