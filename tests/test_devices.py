@@ -13,6 +13,8 @@ import sys
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 STEPS = 50
 LEARNING_RATE = {"Adam": 1e-4, "SGD": 2e-3}  # with larger ones a step magnifies rounding, on one device too
 

@@ -64,6 +64,7 @@ def small(export):
     return dataclasses.replace(export, calibration_clips=3, qat=qat, max_lost_points=100.0, min_agreement=0.0)
 
 
+@pytest.mark.slow
 def test_every_export_makes_a_file_that_runs(root, run_dir):
     exports = [export for file in sorted(root.glob("exports/**/*.py")) if (export := load(file)).kind in ("clip", "stream")]
     exports.append(Export(name="stream_savedmodel", kind="stream", format="savedmodel"))

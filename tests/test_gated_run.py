@@ -168,6 +168,7 @@ def test_a_step_of_another_model_is_refused_and_leaves_nothing(run_dir, run, cop
     assert sorted(run_dir.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_the_nearest_that_passes_is_named_as_it_is_shipped(run_dir, run, quick, monkeypatch):
     counts = {"clips": 300, "windows": 0, "videos": 30}
     monkeypatch.setattr(export, "explain", lambda gate: "it is bad")

@@ -87,7 +87,7 @@ OWN = {path.stem: ["dataset=own"] for path in FOLDER.glob("*.py") if "dataset:" 
 
 
 RECIPES = sorted(FOLDER.rglob("*.py"))
-SLOW = ("anticipation_rulstm", "kd_r50_r18")  # three trainings of one network; 50 layers
+SLOW = ("anticipation_rulstm", "early_exit_demo", "kd_r50_r18")  # three trainings of one network; exits and their teachers; 50 layers
 
 
 def each(paths):

@@ -329,7 +329,15 @@ def last_snapshot(folder):
         return json.loads(archive["about"].tobytes()), {name: archive[name] for name in archive.files if name != "about"}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [
+        "supervised",
+        pytest.param("skd_srl", marks=pytest.mark.slow),
+        "self_distillation",
+        pytest.param("soft_targets", marks=pytest.mark.slow),
+    ],
+)
 def test_a_recipe_is_resumed_and_goes_on_for_more_epochs(recipe, method, tmp_path, kill):
     for folder in ("whole", "short", "teacher"):
         (tmp_path / folder).mkdir()

@@ -39,6 +39,7 @@ def fit(stage, folder):
     return train.fit(stage, folder / stage.name, quiet=True)
 
 
+@pytest.mark.slow
 def test_completion_then_fine_tuning_then_fusion(data, tmp_path):
     for modality in ("rgb", "flow"):
         completion = RULSTM(units=8, dropout=0.1, completion=True)

@@ -69,6 +69,7 @@ def test_methods_are_one_hot_and_the_priors(script):
     assert isinstance(script.methods("v.txt", ["GL+VN"])["GL+VN"](alpha=0.1).prior, Mixture)
 
 
+@pytest.mark.slow
 def test_a_training_is_kept(script, tmp_path, monkeypatch):
     """What was trained is read again; another seed, epoch or share of the prior is another training."""
     from egokeras import recipe, train

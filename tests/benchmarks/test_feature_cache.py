@@ -27,6 +27,7 @@ def test_speed_is_a_ratio_of_turns(script, tmp_path, monkeypatch):
     assert lines[2].split() == ["ratio", "400.0", "(300.0", "to", "500.0)"]
 
 
+@pytest.mark.slow
 def test_scores_compare_equal_trainings(script, tmp_path):
     """Tiny trainings from one seed end in nearly the same outputs, so in the same scores."""
     found = script.scores(script.QUICK, tmp_path, None, seeds=1)

@@ -19,6 +19,7 @@ def script():
     return run_file(SCRIPT)
 
 
+@pytest.mark.slow
 def test_small_run_fills_all_three_tables(tmp_path):
     options = ["--tiny", "--rounds", "2", "--seconds", "0.02", "--epochs", "3", "--folder", tmp_path, "--json", tmp_path / "found.json"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

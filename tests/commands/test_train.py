@@ -34,6 +34,7 @@ def clips(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_own_clips_to_artifact_and_page(clips, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     options = ["--videos", str(clips), "--group", r"(s\d)_", "--frames", "8", "--size", "32", "--accept-untested"]
@@ -81,6 +82,7 @@ def test_a_class_lost_to_quarantine_stops_the_road(clips, tmp_path, monkeypatch,
     assert not list(tmp_path.glob("runs/*/model.keras"))
 
 
+@pytest.mark.slow
 def test_demo_renders_its_own_world(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "demo" / "demo" / "exports" / "int8").mkdir(parents=True)  # of a run that ended before its time
@@ -103,6 +105,7 @@ def test_demo_renders_its_own_world(tmp_path, monkeypatch, capsys):
     assert "next: egokeras export runs/demo-2" in said and "no page: install matplotlib" in said
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_resumed_and_not_taken_over(squares, tmp_path, monkeypatch, capsys):
     from egokeras import files
     from egokeras.snapshots import Snapshots

@@ -52,6 +52,7 @@ def slow_loss(methods, teacher, student, temperature):
     return np.mean([-sum(np.exp(a) * b for a, b in zip(*rows, strict=True)) for rows in zip(t, z, strict=True)])
 
 
+@pytest.mark.slow
 def test_every_epoch_has_its_teacher_and_only_exits_learn(methods, teachers, batch):
     student = network("residual", seed=9, frozen=True)
     distiller = Distiller(student, teachers)
