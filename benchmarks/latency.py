@@ -1,6 +1,6 @@
 """Latency, memory and size of exported files on this machine; runs from a checkout on a device without installing egokeras.
 
-    python benchmarks/latency.py runs/demo/exports/int8 --threads 1,2 --json latency.json
+    python benchmarks/latency.py runs/demo/demo/exports/int8 --threads 1,2 --json latency.json
 
 Needs numpy and ai-edge-litert. The same as `egokeras benchmark`.
 """

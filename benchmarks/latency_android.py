@@ -1,6 +1,6 @@
 """Latency of exported files on an Android phone, through adb and TFLite's own `benchmark_model`.
 
-    python benchmarks/latency_android.py runs/demo/exports/int8 --binary android_aarch64_benchmark_model --threads 1,4 --json phone.json
+    python benchmarks/latency_android.py int8 --binary android_aarch64_benchmark_model --threads 1,4 --json phone.json
 
 The tool is built or downloaded as https://ai.google.dev/edge/litert/models/measurement says. It measures without Python; what it prints
 becomes the record that `egokeras benchmark --json` writes, so that `egokeras benchmark --merge` sets phones beside boards.

@@ -24,3 +24,11 @@ def said(check, *arguments):
         check(*arguments)
     except InputError as error:
         yield str(error)
+
+
+def library(module, purpose, package):
+    """A module that the base install lacks."""
+    try:
+        return __import__(module)
+    except ImportError:
+        raise InputError(f"{module} is needed {purpose}; install it with: pip install {package}") from None

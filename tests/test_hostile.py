@@ -18,10 +18,11 @@ import pytest
 
 import egokeras
 from egokeras import cli, report
-from egokeras.commands import predict, verify
+from egokeras.commands import verify
 from egokeras.data import action_folders, prepare, readers, shards, video, video_files
 from egokeras.data.segments import Segment
 from egokeras.data.shards import Shards, ShardWriter
+from egokeras.device import frame_sources
 from egokeras.device.artifact import Artifact
 from egokeras.errors import InputError
 from egokeras.files import sha256, write_json
@@ -364,7 +365,7 @@ def test_pipes_do_not_hang(tmp_path):
     os.mkfifo(tmp_path / "a.mp4")
     with pytest.raises(video.VideoError, match="empty"):
         video.index(tmp_path / "a.mp4")
-    with pytest.raises(InputError, match="not a file"), predict._video(tmp_path / "a.mp4"):
+    with pytest.raises(InputError, match="not a file"), frame_sources.video(tmp_path / "a.mp4"):
         pass
 
 
@@ -411,7 +412,7 @@ def test_videos_are_local_files(tmp_path, listening, suffix):
         path.write_text(text)
         with pytest.raises(video.VideoError, match=r"cannot be decoded|no video stream|no frame"):
             video.index(path)
-        with pytest.raises(InputError), predict._video(path) as (frames, _):
+        with pytest.raises(InputError), frame_sources.video(path) as (frames, _):
             next(iter(frames))
 
 
@@ -431,7 +432,7 @@ def test_strange_file_names_are_just_names(tmp_path, name):
     film(tmp_path / "made.mp4").rename(tmp_path / name)
     assert video_files.find([name], tmp_path)[name] == tmp_path / name
     assert len(list(video.decode(video.index(tmp_path / name), range(5)))) == 5
-    with predict._video(tmp_path / name) as (frames, _):
+    with frame_sources.video(tmp_path / name) as (frames, _):
         assert len(list(frames)) == 5
 
 

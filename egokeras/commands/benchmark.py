@@ -14,9 +14,9 @@ from egokeras.errors import InputError, plain
 from egokeras.files import read_json, write_json
 from egokeras.progress import track
 
-EXAMPLE = """egokeras benchmark runs/demo/exports/int8 --threads 1,2
-         egokeras benchmark runs/demo/exports/int8 --sustained 60 --fps 30 --stride 0.5
-         egokeras benchmark runs/demo/exports/int8 --bundle for_the_device.zip
+EXAMPLE = """egokeras benchmark runs/demo/demo/exports/int8 --threads 1,2
+         egokeras benchmark runs/demo/demo/exports/int8 --sustained 60 --fps 30 --stride 0.5
+         egokeras benchmark runs/demo/demo/exports/int8 --bundle for_the_device.zip
          egokeras benchmark --untrained report_convnet1d report_lstm --classes verb=97,noun=300
          egokeras benchmark layers --layers --json latencies.json        (of `egokeras layers`; what `Pruned` weighs channels by)
          egokeras benchmark --merge desk.json jetson.json --html page.html"""

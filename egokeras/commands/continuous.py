@@ -12,7 +12,7 @@ FIELDS = ("f1", "precision", "recall")
 def add_arguments(parser):
     group = parser.add_argument_group(
         "an artifact on whole videos",
-        "example: egokeras evaluate runs/demo/exports/int8 --continuous videos/ EPIC_100_validation.csv --dataset epic100",
+        "example: egokeras evaluate runs/demo/demo/exports/int8 --continuous videos/ EPIC_100_validation.csv --dataset epic100",
     )
     group.add_argument(
         "--continuous",

@@ -1,29 +1,19 @@
 """`egokeras predict`: label a video file, a camera or raw frames from standard input with an artifact."""
 
 import contextlib
-import fractions
-import itertools
 import json
 import os
 import pathlib
 import sys
-import time
 
 from egokeras.commands import picture_size
-from egokeras.errors import InputError
-from egokeras.files import atomic
+from egokeras.device import frame_sinks, frame_sources
+from egokeras.errors import InputError, library
 
-EXAMPLE = """egokeras predict runs/demo/exports/int8 kitchen.mp4 --output labelled.mp4
-         egokeras predict runs/demo/exports/int8 --camera "v4l2src ! videoconvert ! appsink" --json
+EXAMPLE = """egokeras predict runs/demo/demo/exports/int8 kitchen.mp4 --output labelled.mp4
+         egokeras predict runs/demo/demo/exports/int8 --camera "v4l2src ! videoconvert ! appsink" --json
          ffmpeg -i kitchen.mp4 -f rawvideo -pix_fmt rgb24 - | egokeras predict int8 - --size 640x480 --fps 30"""
 STDIN = pathlib.Path("-")
-# Containers that are one file each: a playlist could open others.
-CONTAINERS = "mov,matroska,avi,gif,mpegts,mpeg,mpegvideo,flv,asf,ogg,ivf,mxf,nut,dv,rm,h264,hevc"
-OUTPUTS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
-CODECS = ("libx264", "mpeg4")
-TICK = fractions.Fraction(1, 60_000)  # MPEG-4 takes no finer one
-WINDOW = "egokeras"
-ESCAPE = 27
 
 
 def add_arguments(parser):
@@ -58,18 +48,18 @@ def run(args):
     stream = begin(artifact, args.stride)
     detector = Detector(artifact.classes, Smoothing.of(artifact.manifest)) if args.events else None
     with contextlib.ExitStack() as stack:
-        show = None
-        if args.video == STDIN:
-            frames, rate = _raw(sys.stdin.buffer, args.size, args.fps), _rate(args.fps)
-        elif args.camera is None:
-            frames, rate = stack.enter_context(_video(args.video))
-        else:
-            frames, rate = stack.enter_context(_camera(args.camera))
-            show = stack.enter_context(_window())
-        sinks = [show, args.output and stack.enter_context(_writer(args.output, rate))]
+        frames, rate = stack.enter_context(_source(args))
+        sinks = [args.camera is not None and stack.enter_context(frame_sinks.window())]
+        sinks += [args.output and stack.enter_context(frame_sinks.writer(args.output, rate))]
         _label(args, stream, detector, frames, [sink for sink in sinks if sink])
     if args.output:
         print(f"{args.output}: annotated video", file=sys.stderr)
+
+
+def _source(args):
+    if args.camera is not None:
+        return frame_sources.camera(args.camera)
+    return frame_sources.raw(sys.stdin.buffer, args.size, args.fps) if args.video == STDIN else frame_sources.video(args.video)
 
 
 def _check(args):
@@ -84,21 +74,13 @@ def _check(args):
             raise InputError(f"--{name} is {getattr(args, name)}; give at least 1.")
     if args.output is None:
         return
-    if args.output.suffix.lower() not in OUTPUTS:
-        raise InputError(f"--output {args.output}: the name must end in {', '.join(OUTPUTS)}.")
+    if args.output.suffix.lower() not in frame_sinks.OUTPUTS:
+        raise InputError(f"--output {args.output}: the name must end in {', '.join(frame_sinks.OUTPUTS)}.")
     if not args.output.parent.is_dir():
         raise InputError(f"--output {args.output}: the folder {args.output.parent} does not exist; make it first.")
     if args.video is not None and args.output.exists() and args.video.exists() and args.output.samefile(args.video):
         raise InputError(f"--output {args.output} is the video itself; give another name.")
-    _import("cv2", "to draw labels (--output)", "opencv-python-headless")
-
-
-def _import(module, purpose, package):
-    """A module that the base install lacks."""
-    try:
-        return __import__(module)
-    except ImportError:
-        raise InputError(f"{module} is needed {purpose}; install it with: pip install {package}") from None
+    library("cv2", "to draw labels (--output)", "opencv-python-headless")
 
 
 def _label(args, stream, detector, frames, sinks):
@@ -110,7 +92,7 @@ def _label(args, stream, detector, frames, sinks):
         for seconds, picture in frames:
             logits = stream.add(seconds, picture)
             lines = lines if logits is None else _announce(args, stream, detector, logits)
-            annotated = _draw(_array(picture), lines) if sinks else None
+            annotated = frame_sinks.labelled(frame_sources.as_array(picture), lines) if sinks else None
             wanted = [sink(seconds, annotated) for sink in sinks]
             if not all(wanted):
                 break
@@ -154,169 +136,3 @@ def _name(stream, event):
 
     classes = stream.artifact.classes
     return " ".join(classes[head][number] for head, number in zip(answer(classes), event.label, strict=True))
-
-
-@contextlib.contextmanager
-def _video(path):
-    """Frames of a file as (seconds from its first, `av.VideoFrame`), and its frames per second."""
-    av = _import("av", "to read video files", "egokeras[video]")
-    if not path.is_file():
-        raise InputError(f"{path} does not exist or is not a file; give a video file.")
-    try:
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file", "format_whitelist": CONTAINERS})
-    except av.FFmpegError as error:
-        raise InputError(f"{path} cannot be read as a video ({error.strerror}); give another file.") from None
-    with container:
-        if not container.streams.video:
-            raise InputError(f"{path} has no video stream; give a video file.")
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        rate = stream.average_rate or stream.guessed_rate or fractions.Fraction(25)
-        yield _upright(path, av, container, stream, rate), rate
-
-
-def _upright(path, av, container, stream, rate):
-    first, last, count = None, -1.0, 0
-    counted = container.format.name == "avi"  # which has no times, only an order
-    try:
-        for frame in container.decode(stream):
-            seconds = count / float(rate) if counted or frame.time is None else frame.time
-            first = seconds if first is None else first
-            count += 1
-            if seconds - first <= last:
-                continue  # a broken file may go back in time
-            last = seconds - first
-            yield last, frame
-    except av.FFmpegError as error:
-        raise InputError(f"{path} is damaged after {max(last, 0):.1f} s ({error.strerror}); the predictions end there.") from None
-    if not count:
-        raise InputError(f"{path} has no frame that can be decoded; give another file.")
-
-
-def _raw(file, picture, fps):
-    """Frames of a size (height, width) from a stream of bytes, as (seconds, RGB picture)."""
-    import numpy as np
-
-    height, width = picture
-    size = height * width * 3
-    for number in itertools.count():
-        content = file.read(size)
-        if len(content) < size:
-            if content or not number:
-                found = f"standard input ends {len(content)} bytes into frame {number + 1}, and one of {width}x{height} has {size}"
-                raise InputError(f"{found}; check --size, and that the pixels are rgb24.")
-            return
-        yield number / fps, np.frombuffer(content, np.uint8).reshape(height, width, 3)
-
-
-def _rate(fps):
-    return fractions.Fraction(fps).limit_denominator(1001)
-
-
-@contextlib.contextmanager
-def _camera(source):
-    """Frames of a camera, as OpenCV opens it, as (seconds from now, RGB picture), and its frames per second."""
-    cv2 = _import("cv2", "for a camera", "opencv-python")
-    if source.isdecimal():
-        camera, cure = cv2.VideoCapture(int(source)), f"check that it is plugged in, its number, and the rights to /dev/video{source}"
-    elif "!" in source:
-        if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
-            raise InputError(
-                "--camera is a GStreamer pipeline, and this OpenCV was built without GStreamer; JetPack's has it, PyPI's has not."
-            )
-        camera, cure = cv2.VideoCapture(source, cv2.CAP_GSTREAMER), "try the pipeline with gst-launch-1.0; it has to end in appsink"
-    else:
-        camera, cure = cv2.VideoCapture(source), "check the path or the address"
-    try:
-        if not camera.isOpened():
-            raise InputError(f"camera {source} does not open; {cure}.")
-        yield _capture(camera, source), _rate(camera.get(cv2.CAP_PROP_FPS) or 30)
-    finally:
-        camera.release()
-
-
-def _capture(camera, number):
-    started = time.monotonic()
-    while True:
-        arrived, picture = camera.read()
-        if not arrived:
-            raise InputError(f"camera {number} stopped giving frames after {time.monotonic() - started:.1f} s.")
-        yield time.monotonic() - started, picture[:, :, ::-1]
-
-
-@contextlib.contextmanager
-def _window():
-    """A function that shows a picture and says whether to go on; None where OpenCV or the machine has no display."""
-    cv2 = _import("cv2", "for a camera", "opencv-python")
-    # Asked before the first call, because a window toolkit without a display ends the process.
-    seen = sys.platform != "linux" or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
-    try:
-        if seen:
-            cv2.namedWindow(WINDOW, cv2.WINDOW_NORMAL)
-    except cv2.error:
-        seen = False
-    if not seen:
-        yield None
-        return
-
-    def show(_, picture):
-        cv2.imshow(WINDOW, picture[:, :, ::-1])
-        closed = cv2.getWindowProperty(WINDOW, cv2.WND_PROP_VISIBLE) < 1
-        return not closed and cv2.waitKey(1) & 0xFF not in (ord("q"), ESCAPE)
-
-    try:
-        yield show
-    finally:
-        cv2.destroyAllWindows()
-
-
-def _array(picture):
-    """A camera's picture or a file's frame as (height, width, 3) uint8 RGB, upright."""
-    import numpy as np
-
-    if isinstance(picture, np.ndarray):
-        return picture
-    return np.rot90(picture.to_ndarray(format="rgb24"), round(picture.rotation / 90) % 4)
-
-
-def _draw(picture, lines):
-    """The picture with the lines on a dark bar at its foot; (height, width, 3) uint8."""
-    import cv2
-    import numpy as np
-
-    picture = np.array(picture, order="C")  # a copy: the stream may hold this very frame
-    height, width = picture.shape[:2]
-    step = max(12, height // 16)
-    foot = step * len(lines) + step // 3 if lines else 0
-    picture[height - foot :] //= 3
-    for number, line in enumerate(lines):
-        base = height - foot + step * (number + 1) - step // 8
-        scale = min(step / 30, (width - step) / max(1, 18 * len(line)))
-        cv2.putText(picture, line, (step // 2, base), cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), max(1, step // 20), cv2.LINE_AA)
-    return picture
-
-
-@contextlib.contextmanager
-def _writer(path, rate):
-    """A function that encodes (seconds, picture); the file is there once all of it is."""
-    av = _import("av", "to write the annotated video", "egokeras[video]")
-    codec = next((name for name in CODECS if name in av.codecs_available), None)
-    if codec is None:
-        raise InputError(f"this build of av has none of the encoders {', '.join(CODECS)}; install the wheel: pip install egokeras[video]")
-    with atomic(path) as file, av.open(file, "w", format=OUTPUTS[path.suffix.lower()]) as container:
-        stream = container.add_stream(codec, rate=rate)
-        stream.pix_fmt = "yuv420p"
-        stream.bit_rate = 4_000_000
-        stream.codec_context.time_base = TICK
-
-        def write(seconds, picture):
-            height, width = (size - size % 2 for size in picture.shape[:2])  # yuv420p has no odd sizes
-            if not stream.codec_context.is_open:
-                stream.height, stream.width = height, width
-            frame = av.VideoFrame.from_ndarray(picture[:height, :width], format="rgb24")
-            frame.pts, frame.time_base = round(seconds / TICK), TICK
-            container.mux(stream.encode(frame))
-            return True
-
-        yield write
-        container.mux(stream.encode(None))

@@ -14,7 +14,7 @@ from egokeras.errors import InputError, plain, said
 from egokeras.files import TEMPORARY, UNFINISHED, read_json, sha256
 
 EXAMPLE = """egokeras verify shards/epic100
-         egokeras verify runs/demo/exports/onnx --trtexec fp16.output_*.json fp16.times.json"""
+         egokeras verify runs/demo/demo/exports/onnx --trtexec fp16.output_*.json fp16.times.json"""
 WORK, CHECKSUMS, OBSERVING, FEATURES = ".work", ".checksums", ".observing", ".made_from.json"
 IN_WORK = (WORK, CHECKSUMS, OBSERVING, ".lock")
 SHARD = re.compile(r"shard-\d+\.npy")

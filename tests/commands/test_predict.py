@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from egokeras import cli
-from egokeras.commands import predict
 from egokeras.data.video import CONTAINERS
+from egokeras.device import frame_sinks, frame_sources
 
 FPS = 20
 
@@ -116,28 +116,28 @@ def test_odd_sizes_lose_a_line(tiny, tmp_path):
 
 
 def test_falls_back_to_mpeg4(tiny, video, tmp_path, monkeypatch):
-    monkeypatch.setattr(predict, "CODECS", ("no_such_encoder", "mpeg4"))
+    monkeypatch.setattr(frame_sinks, "CODECS", ("no_such_encoder", "mpeg4"))
     assert cli.main(["predict", tiny, video, "--output", str(tmp_path / "out.mp4")]) == 0
     assert len(decode(tmp_path / "out.mp4")) == 60
 
 
 def test_turned_videos_are_upright(shared_data):
     path = shared_data / "codec_edge" / "decord" / "video_90.mov"
-    with predict._video(path) as (frames, _):
+    with frame_sources.video(path) as (frames, _):
         (_, picture), *_ = frames
-    assert predict._array(picture).shape == (568, 320, 3)
+    assert frame_sources.as_array(picture).shape == (568, 320, 3)
 
 
 def test_avi_frames_are_counted(tmp_path):
     write(tmp_path / "a.avi", plain((9, 9, 9), 10), "mpeg4")
-    with predict._video(tmp_path / "a.avi") as (frames, rate):
+    with frame_sources.video(tmp_path / "a.avi") as (frames, rate):
         times = [time for time, _ in frames]
     assert times == pytest.approx(np.arange(10) / FPS)
     assert rate == FPS
 
 
 def test_no_frame_of_a_file_without_usable_times_is_lost(shared_data):
-    with predict._video(shared_data / "clips" / "mmaction2" / "tests__data__test.avi") as (frames, _):
+    with frame_sources.video(shared_data / "clips" / "mmaction2" / "tests__data__test.avi") as (frames, _):
         assert len(list(frames)) == 164
 
 
@@ -167,7 +167,7 @@ def test_what_is_no_video_is_said(tiny, tmp_path, capsys):
 def test_playlists_are_not_followed(tiny, video, tmp_path, capsys):
     (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile '{video}'\n")
     assert cli.main(["predict", tiny, str(tmp_path / "list.mp4")]) == 1
-    assert predict.CONTAINERS == CONTAINERS
+    assert frame_sources.CONTAINERS == CONTAINERS
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ class Camera:
 def camera(monkeypatch):
     monkeypatch.setattr(cv2, "VideoCapture", Camera)
     ticks = iter(np.arange(0, 100, 0.05))
-    monkeypatch.setattr(predict, "time", types.SimpleNamespace(monotonic=lambda: next(ticks)))
+    monkeypatch.setattr(frame_sources, "time", types.SimpleNamespace(monotonic=lambda: next(ticks)))
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -298,5 +298,5 @@ def test_a_window_shows_labels_and_ends_with_q(tiny, camera, monkeypatch, capsys
 
 
 def test_without_a_display_there_is_no_window(camera):
-    with predict._window() as show:
+    with frame_sinks.window() as show:
         assert show is None
