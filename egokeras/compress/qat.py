@@ -35,7 +35,7 @@ class QAT:
         clips: training clips to learn from; they are copied beside the artifact for as long as it is made.
         epochs: passes over them.
         batch_size: clips of a step.
-        learning_rate: of Adam; it falls to zero along a cosine.
+        learning_rate: of Adam; it falls to zero along a cosine. A trained network bears little: where it is too high, the loss rises first.
         temperature: of the softened logits.
         preserve_sparsity: weights that are zero stay zero, but those of depthwise convolutions.
         hours: time that the training may take; then it is stopped.
@@ -44,7 +44,7 @@ class QAT:
     clips: int = 1000
     epochs: int = 3
     batch_size: int = 8
-    learning_rate: float = 1e-4
+    learning_rate: float = 1e-5
     temperature: float = 2.0
     preserve_sparsity: bool = False
     hours: float = 12.0
