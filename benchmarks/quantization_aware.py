@@ -1,10 +1,11 @@
 """Quantization-aware training beside quantization after training: what int8 costs a network that is hard to quantize, over seeds.
 
 Trains MobileNetV2 at alpha 0.35 from random weights, whose depthwise convolutions leave channels of very different size, and the small
-backbone of the demo as a control that int8 costs little. Each trained network becomes three artifacts by the code of `egokeras export`:
-`int8` and `int8_qat`, and `mixed`, whose head computes in float32. They are compared with the Keras model on clips of participants that
-none of them has seen, labelled clips and windows: agreement is the share with the same top-1 class, lost is top-1 in points. The learning
-rate of `QAT` was chosen by its loss on training clips, which ten times as much first doubles.
+backbone of the demo as a control that int8 costs little. Each trained network becomes `int8` and `int8_qat` by the code of `egokeras
+export`, and, to tell what it is that costs, `mixed`, whose head computes in float32, and `dynamic_range`, whose weights alone were rounded
+before. They are compared with the Keras model on clips of participants that none of them has seen, labelled clips and windows: agreement is
+the share with the same top-1 class, lost is top-1 in points. The learning rate of `QAT` was chosen by its loss on training clips, which
+first doubles with ten times as much.
 
     python benchmarks/quantization_aware.py --out build/quantization_aware
 
@@ -77,7 +78,7 @@ def contestants(sizes):
     from egokeras.export import Export
 
     limits = {"max_lost_points": 100.0, "min_agreement": 0.0}
-    for quantization in ("int8", "mixed"):
+    for quantization in ("int8", "mixed", "dynamic_range"):
         yield Export(name=quantization, quantization=quantization, **limits)
     yield Export(name="int8_qat", quantization="int8", qat=QAT(**sizes.trained), **limits)
 
