@@ -1,4 +1,4 @@
-"""Channels of a functional Keras model that can only be removed together, and the smaller model without some of them.
+"""Channels of a functional Keras model that can only be removed together.
 
 Every position on the last axis of every tensor carries a label. A convolution gives its outputs new ones, a BatchNorm hands its input's on,
 an addition makes those of its inputs one, a Flatten repeats them: equal labels are one channel, and so are the rows and columns of weights
@@ -15,7 +15,6 @@ import keras
 import numpy as np
 from keras import layers
 
-from egokeras.compress.cost import walk
 from egokeras.layers import FoldTime, UnfoldTime
 
 SHRINKING = ("features",)  # outputs of ours that may have fewer channels; all others are answers
@@ -85,48 +84,6 @@ def channels_of(model):
         if name not in SHRINKING:
             tracer.fix(labels)
     return tracer.channels()
-
-
-def narrowed(model, channels, removed):
-    """A model without some of its channels: a functional `keras.Model` with copies of all other weights.
-
-    It is there to be trained: nothing of it is frozen, and a layer that computed in float16 alone computes in float32.
-
-    Args:
-        model: as for `channels_of`.
-        channels: of it.
-        removed: roots of channels of its groups, any of them but not all of a group.
-    """
-    keep = ~np.isin(channels.roots, removed)
-    smaller = type(model).from_config(_edited(model.get_config(), channels.edits, keep, ()))
-    own = dict(walk(model))
-
-    def left(path, weight, values):
-        for axis, roots in channels.axes.get((path, weight.name), {}).items():
-            values = values.compress(keep[roots], axis)
-        return values
-
-    for path, layer in walk(smaller):
-        whole = zip(own[path].weights, own[path].get_weights(), strict=True)
-        layer.set_weights([left(path, weight, values) for weight, values in whole])
-    return smaller
-
-
-def _edited(config, edits, keep, path):
-    """The configuration of the smaller model."""
-    entries = []
-    for entry in config["layers"]:
-        place = (*path, entry["name"])
-        inner = entry["config"]
-        if "input_layers" in inner:
-            inner = _edited(inner, edits, keep, place)
-        if place in edits:
-            inner = edits[place](inner, keep)
-        if isinstance(inner.get("dtype"), dict) and inner["dtype"]["config"] == {"name": "float16"}:
-            inner = {**inner, "dtype": "float32"}
-        inner = {**inner, "trainable": True} if "trainable" in inner else inner
-        entries.append({key: value for key, value in entry.items() if key != "build_config"} | {"config": inner})  # shapes of before
-    return {**config, "trainable": True, "layers": entries}
 
 
 @dataclasses.dataclass(frozen=True)

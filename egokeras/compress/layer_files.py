@@ -50,8 +50,9 @@ def main(job):
     """The child: make the files, and say at the end what is in them."""
     import numpy as np
 
-    from egokeras.compress.channels import channels_of, narrowed
+    from egokeras.compress.channels import channels_of
     from egokeras.compress.cost import for_one_clip, walk
+    from egokeras.compress.narrowing import narrowed
     from egokeras.compress.pruned import Work
     from egokeras.compress.twin import inference_twin
 

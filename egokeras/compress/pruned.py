@@ -13,8 +13,9 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from egokeras.compress.channels import Channels, Path, channels_of, narrowed
+from egokeras.compress.channels import Channels, Path, channels_of
 from egokeras.compress.cost import cost_by_path, walk
+from egokeras.compress.narrowing import narrowed
 from egokeras.errors import InputError
 from egokeras.files import read_json
 

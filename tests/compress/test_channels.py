@@ -7,8 +7,9 @@ from keras import layers
 
 import egokeras
 from egokeras import models
-from egokeras.compress.channels import channels_of, narrowed
+from egokeras.compress.channels import channels_of
 from egokeras.compress.cost import walk
+from egokeras.compress.narrowing import narrowed
 
 CLASSES = {"verb": 3, "noun": 4}
 

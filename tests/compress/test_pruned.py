@@ -9,8 +9,9 @@ from keras import layers
 
 from egokeras import models
 from egokeras.compress import pruned
-from egokeras.compress.channels import channels_of, narrowed
+from egokeras.compress.channels import channels_of
 from egokeras.compress.cost import cost, walk
+from egokeras.compress.narrowing import narrowed
 from egokeras.compress.pruned import Pruned, Work
 from egokeras.errors import InputError
 
