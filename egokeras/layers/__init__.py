@@ -7,12 +7,13 @@ import keras
 import numpy as np
 
 from egokeras.layers.action_history import DrawTimes, EmbedPastActions, KnownAt
+from egokeras.layers.gated_recurrence import GatedRecurrence
 from egokeras.layers.past_actions import PastActions
 from egokeras.layers.rulstm import RollingLSTM, UnrollingLSTM, WeightedSum
 
 __all__ = [
-    "DrawTimes", "EmbedPastActions", "FoldTime", "KnownAt", "NormalizePixels", "PastActions", "RollingLSTM", "UnfoldTime", "UnrollingLSTM",
-    "WeightedSum",
+    "DrawTimes", "EmbedPastActions", "FoldTime", "GatedRecurrence", "KnownAt", "NormalizePixels", "PastActions", "RollingLSTM",
+    "UnfoldTime", "UnrollingLSTM", "WeightedSum",
 ]  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """The two halves of a recogniser of clips, and the step functions of a stream: what a frame shows, and what the last frames show.
 
-A stream recomputes nothing of frames that it has seen. Its memory is the window of the features of the last frames, so that every answer
-is that of the clip of these frames; or it is the state of the head's recurrent layer, which costs one step of it and not all, and which
+A stream recomputes nothing of frames that it has seen. Its memory is the window of what the last frames showed, so that every answer is
+that of the clip of these frames; or it is the state of the head's recurrent layer, which costs one step of it and not all, and which
 goes on beyond the length of the training clips.
 """
 
@@ -10,8 +10,9 @@ from keras import layers
 
 from egokeras.errors import InputError
 from egokeras.layers import FoldTime, UnfoldTime
+from egokeras.layers.gated_recurrence import gates_of, recurrence_of
 
-WINDOW = "features_window"
+WINDOW = "window"
 CELLS = (keras.layers.LSTM, keras.layers.ConvLSTM2D)
 
 
@@ -123,25 +124,40 @@ def _one_frame(network):
 
 
 def window_step(model):
-    """What the last frames show, of a memory of their features.
+    """What the last frames show, of a memory of what each of them showed.
 
     Args:
         model: as for `features_step`; its clips have T frames.
 
     Returns:
-        Model from `features` `(batch, 1, channels)` and the state to logits by head and the new state: `features_window`
-        `(batch, T - 1, channels)`, the oldest first; it begins with zeros, and from frame T on the logits are those of the last T frames.
+        Model from `features` `(batch, 1, channels)` and the state to logits by head and the new state: `window` `(batch, T - 1, ...)`, the
+        oldest first, of features, or of what the LSTM or ConvLSTM that reads them has made of them for its gates; it begins with zeros, and
+        from frame T on the logits are those of the last T frames.
     """
     _, head = _nested(model)
-    (shape,) = (tensor.shape[1:] for tensor in head.input.values())
-    features = keras.Input((1, *shape[1:]), name="features")
-    if shape[0] == 1:
+    (given,) = head.input.values()
+    if given.shape[1] == 1:
         raise InputError("the model's clips have one frame; such a model needs no memory: export it as a clip.")
-    window = keras.Input((shape[0] - 1, *shape[1:]), name=WINDOW)
-    known = layers.Concatenate(axis=1, name="last_frames")([window, features])
-    answers = head({"features": known})
-    logits = {space: tensor for space, tensor in answers.items() if space in model.output and space != "features"}
-    return keras.Model({"features": features, WINDOW: window}, {**logits, WINDOW: known[:, 1:]})
+    spaces = [space for space in head.output if space in model.output and space != "features"]
+    features = keras.Input((1, *given.shape[2:]), name="features")
+    recurrent = _reader(head, given)
+    seen = features if recurrent is None else UnfoldTime(1)(gates_of(recurrent)(FoldTime()(features)))
+    window = keras.Input((given.shape[1] - 1, *seen.shape[2:]), name=WINDOW)
+    known = layers.Concatenate(axis=1, name="last_frames")([window, seen])
+    if recurrent is None:
+        answers = head({"features": known})
+    else:
+        behind = keras.Model(recurrent.output, {space: head.output[space] for space in spaces})
+        answers = behind(recurrence_of(recurrent)(known))
+    return keras.Model({"features": features, WINDOW: window}, {**{space: answers[space] for space in spaces}, WINDOW: known[:, 1:]})
+
+
+def _reader(head, features):
+    """The LSTM or ConvLSTM that alone reads the features and gives its last output; None if something else reads them."""
+    readers = [layer for layer in head.layers[1:] if any(tensor is features for tensor in keras.tree.flatten(layer.input))]
+    plain = len(readers) == 1 and isinstance(readers[0], CELLS) and getattr(readers[0], "data_format", None) != "channels_first"
+    odd = plain and any(getattr(readers[0], name) for name in ("return_sequences", "return_state", "go_backwards", "stateful"))
+    return readers[0] if plain and not odd else None
 
 
 def carried_step(model):
