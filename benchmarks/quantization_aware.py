@@ -133,8 +133,10 @@ def _cell(runs, name, head, figure):
 
 def _gain(runs, name, head, figure):
     after = name.removesuffix("_qat")
+    if after == name:
+        return ""
     pairs = [(run[name][head][figure], run[after][head][figure]) for run in runs]
-    return "" if after == name else "-" if None in pairs[0] else bounded([aware - plain for aware, plain in pairs], "+.2f")
+    return "-" if None in pairs[0] else bounded([aware - plain for aware, plain in pairs], "+.2f")
 
 
 def main():

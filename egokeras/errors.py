@@ -1,4 +1,5 @@
-"""The one exception that means "what was given cannot be used", as opposed to a defect of egokeras, and text safe to print."""
+"""The one exception that means "what was given cannot be used", as opposed to a defect of egokeras; where it is raised for a missing
+library; and text safe to print."""
 
 import re
 

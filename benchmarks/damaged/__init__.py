@@ -1,9 +1,11 @@
-"""Damage to the bytes of a file.
+"""Damage to the bytes of a file, and what its benchmarks share.
 
-Each takes the bytes, a `random.Random` and the bytes of another whole file of its kind; None is no file.
+Each damage takes the bytes, a `random.Random` and the bytes of another whole file of its kind; None is no file.
 """
 
 import functools
+
+SIDES = ("train", "validation")
 
 
 def flip(data, rng, other, count=1):

@@ -6,11 +6,10 @@ import json
 import random
 import shutil
 
-from damaged import BYTES, contents
+from damaged import BYTES, SIDES, contents
 
 ENDS = ("opening", "test", "crash", "harmless", "silent", "died")  # what reports a damaged artifact
 EXPORTS = ("float32", "int8", "stream")
-SIDES = ("train", "validation")
 
 
 def export_network(folder):

@@ -8,7 +8,7 @@ import random
 import shutil
 import time
 
-from damaged import BYTES, contents
+from damaged import BYTES, SIDES, contents
 from damaged.videos import prepared
 
 STAGES = ("open", "read", "verify", "harmless", "silent", "crashed")
@@ -127,7 +127,7 @@ def feature_set(path, seed):
     for row, clip in enumerate(features):
         table[row] = (f"u{row}", f"v{row}", "", 0, 1, *writer.append(clip), crc32(clip), 1 + row % 2, row % 2)
     classes = {"action": [f"put {seed}", "take"]}
-    writer.finish(table, {"modality": "features", "classes": classes, "splits": ["train", "validation"], "quarantined": 0})
+    writer.finish(table, {"modality": "features", "classes": classes, "splits": list(SIDES), "quarantined": 0})
     return path
 
 

@@ -8,7 +8,7 @@ import io
 import random
 import shutil
 
-from damaged import BYTES
+from damaged import BYTES, SIDES
 
 FRAMES, SIDE, RATE = 32, 128, 25
 # Kind of video: file name suffix, codec, encoder options.
@@ -22,7 +22,6 @@ SOURCES = {
 }
 RESULTS = ("reported", "harmless", "silent")
 TIMEOUT = 60.0
-SIDES = ("train", "validation")
 # What a decoder may take for pictures where the container has no checksum, and a whole video under a wrong name.
 MAY_BE_SILENT = ("one flipped bit", "20 flipped bits", "512 zero bytes", "another file's content")
 

@@ -49,9 +49,9 @@ def run(args):
     detector = Detector(artifact.classes, Smoothing.of(artifact.manifest)) if args.events else None
     with contextlib.ExitStack() as stack:
         frames, rate = stack.enter_context(_source(args))
-        sinks = [args.camera is not None and stack.enter_context(frame_sinks.window())]
-        sinks += [args.output and stack.enter_context(frame_sinks.writer(args.output, rate))]
-        _label(args, stream, detector, frames, [sink for sink in sinks if sink])
+        show = stack.enter_context(frame_sinks.window()) if args.camera is not None else None
+        write = stack.enter_context(frame_sinks.writer(args.output, rate)) if args.output else None
+        _label(args, stream, detector, frames, [sink for sink in (show, write) if sink])
     if args.output:
         print(f"{args.output}: annotated video", file=sys.stderr)
 

@@ -28,12 +28,18 @@ def gates_of(recurrent):
 
 def recurrence_of(recurrent):
     """The second part, a `GatedRecurrence` with a copy of the weights; arguments as of `gates_of`."""
-    activations = {name: keras.activations.serialize(getattr(recurrent, name)) for name in ("activation", "recurrent_activation")}
-    kernel = recurrent.cell.recurrent_kernel
-    layer = GatedRecurrence(kernel.shape[-2], kernel.shape[:-2], **activations, name=f"{recurrent.name}_over_gates")
+    kernel, activations = recurrent.cell.recurrent_kernel, (recurrent.activation, recurrent.recurrent_activation)
+    layer = GatedRecurrence(kernel.shape[-2], kernel.shape[:-2], *activations, name=f"{recurrent.name}_over_gates")
     layer.build((None, None, 4 * kernel.shape[-2]))
     layer.set_weights([ops.convert_to_numpy(kernel)])
     return layer
+
+
+def lstm_step(gates, c, activation=ops.tanh, recurrent_activation=ops.sigmoid):
+    """h_t and c_t from the four gates' inputs `(..., 4 * units)` in Keras' order, i, f, g, o, and from c_(t-1)."""
+    i, f, g, o = ops.split(gates, 4, axis=-1)
+    c = recurrent_activation(f) * c + recurrent_activation(i) * activation(g)
+    return recurrent_activation(o) * activation(c), c
 
 
 @keras.saving.register_keras_serializable(package="egokeras")
@@ -68,9 +74,7 @@ class GatedRecurrence(layers.Layer):
         return ops.conv(h, self.recurrent_kernel, padding="same") if self.kernel_size else ops.matmul(h, self.recurrent_kernel)
 
     def _step(self, gates, c):
-        i, f, g, o = ops.split(gates, 4, axis=-1)
-        c = self.recurrent_activation(f) * c + self.recurrent_activation(i) * self.activation(g)
-        return self.recurrent_activation(o) * self.activation(c), c
+        return lstm_step(gates, c, self.activation, self.recurrent_activation)
 
     def compute_output_shape(self, shape):
         return (shape[0], *shape[2:-1], self.units)

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from egokeras.layers.gated_recurrence import lstm_step
+
 
 @keras.saving.register_keras_serializable(package="egokeras")
 class RollingLSTM(keras.layers.Layer):
@@ -118,9 +120,7 @@ def _project(x, cell):
 
 
 def _step(projected, h, c, recurrent):
-    i, f, g, o = ops.split(projected + ops.matmul(h, recurrent), 4, axis=-1)
-    c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
-    return ops.sigmoid(o) * ops.tanh(c), c
+    return lstm_step(projected + ops.matmul(h, recurrent), c)
 
 
 def _plan(starts, completion):

@@ -140,24 +140,32 @@ def window_step(model):
         raise InputError("the model's clips have one frame; such a model needs no memory: export it as a clip.")
     spaces = [space for space in head.output if space in model.output and space != "features"]
     features = keras.Input((1, *given.shape[2:]), name="features")
-    recurrent = _reader(head, given)
-    seen = features if recurrent is None else UnfoldTime(1)(gates_of(recurrent)(FoldTime()(features)))
+    each, over_time = _parts(head, given, spaces)
+    seen = each(features)
     window = keras.Input((given.shape[1] - 1, *seen.shape[2:]), name=WINDOW)
     known = layers.Concatenate(axis=1, name="last_frames")([window, seen])
-    if recurrent is None:
-        answers = head({"features": known})
-    else:
-        behind = keras.Model(recurrent.output, {space: head.output[space] for space in spaces})
-        answers = behind(recurrence_of(recurrent)(known))
+    answers = over_time(known)
     return keras.Model({"features": features, WINDOW: window}, {**{space: answers[space] for space in spaces}, WINDOW: known[:, 1:]})
+
+
+def _parts(head, features, spaces):
+    """What a head computes of each frame alone, and of the window of that: functions of tensors, the second to logits by head."""
+    recurrent = _reader(head, features)
+    if recurrent is None:
+        return (lambda frame: frame), lambda window: head({"features": window})
+    gates, recurrence = gates_of(recurrent), recurrence_of(recurrent)
+    behind = keras.Model(recurrent.output, {space: head.output[space] for space in spaces})
+    return (lambda frame: UnfoldTime(1)(gates(FoldTime()(frame)))), lambda window: behind(recurrence(window))
 
 
 def _reader(head, features):
     """The LSTM or ConvLSTM that alone reads the features and gives its last output; None if something else reads them."""
     readers = [layer for layer in head.layers[1:] if any(tensor is features for tensor in keras.tree.flatten(layer.input))]
-    plain = len(readers) == 1 and isinstance(readers[0], CELLS) and getattr(readers[0], "data_format", None) != "channels_first"
-    odd = plain and any(getattr(readers[0], name) for name in ("return_sequences", "return_state", "go_backwards", "stateful"))
-    return readers[0] if plain and not odd else None
+    if len(readers) != 1 or not isinstance(readers[0], CELLS):
+        return None
+    (layer,) = readers
+    odd = layer.return_sequences or layer.return_state or layer.go_backwards or layer.stateful
+    return None if odd or getattr(layer, "data_format", None) == "channels_first" else layer
 
 
 def carried_step(model):
