@@ -51,6 +51,8 @@ class Export:
         memory: of a stream: `window`, the features of the last frames, so that every answer is that of their clip; or `carried`, the state
             of the head's recurrent layer, which is cheaper and goes on beyond the length of a clip.
         reset_frames: of a stream: frames after which the memory begins anew; 0 is never.
+        embedding: of clips and streams in tflite: they also give the vector that the classifiers see, as `egokeras features` computes it,
+            which an anticipator on the device observes.
         lost_by_leaving: of early exits: accuracy that leaving may cost on top, in percentage points.
         max_lost_points: top-1 accuracy that any head may lose, in percentage points.
         min_agreement: clips on which any head must give the Keras model's top-1 class, in percent.
@@ -67,6 +69,7 @@ class Export:
     qat: QAT | None = None
     memory: str = WINDOW
     reset_frames: int = 0
+    embedding: bool = False
     lost_by_leaving: float = 0.5
     max_lost_points: float = 1.0
     min_agreement: float = 98.0
@@ -94,6 +97,9 @@ class Export:
             raise InputError(
                 f"export {self.name!r}: {found} is not made; it trains int8 or mixed features of a clip or a stream in tflite."
             )
+        if self.embedding and (self.kind not in (CLIP, STREAM) or self.format != "tflite"):
+            found = f"embedding with kind {self.kind!r} and format {self.format!r}"
+            raise InputError(f"export {self.name!r}: {found} is not made; clips and streams in tflite give theirs.")
         if self.calibration_clips < 1:
             raise InputError(f"export {self.name!r}: calibration_clips is {self.calibration_clips}; int8 needs at least 1.")
         if not 0 <= self.stored_pairs <= 100:
@@ -186,6 +192,9 @@ def _check_kinds(exports, run):
             raise InputError(
                 f"{run.path} becomes {' or '.join(kinds)}, export {export.name!r} makes {export.kind!r}; give one of {fitting}."
             )
+        vector = run.model.output.get("features")
+        if export.embedding and (vector is None or len(vector.shape) != 2):
+            raise InputError(f"{run.path}: its model makes no vector `features` of a clip; export {export.name!r} without embedding.")
         frames = next(iter(run.inputs.values())).shape[1]
         if 0 < export.reset_frames < frames:
             raise InputError(
@@ -229,7 +238,8 @@ class _Made:
         """What the gate measures, what artifact.json says of the artifact's own answers, and these: by what is judged, (clips, classes)."""
         run, kind = self.kind.run, self.kind
         found = run.answers(kind, functools.partial(selftest.predict, self.artifact), kind.export.name)
-        return run.gate(kind, found), kind.decided(found), found
+        logits = {name: found[name] for name, *_ in kind.judged()}
+        return run.gate(kind, found), kind.decided(logits), logits
 
 
 def _artifact(kind, parts, work):

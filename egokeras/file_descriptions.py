@@ -2,7 +2,7 @@
 
 from egokeras.compress import metadata
 from egokeras.compress.metadata import Description, FileKind, Tensor, TextFile
-from egokeras.device.manifest import CLIP, LABELS, WINDOWED, exit_output
+from egokeras.device.manifest import CLIP, EMBEDDING, LABELS, WINDOWED, exit_output
 from egokeras.files import atomic
 
 AXES = ("batch", "time", "height", "width", "channels")
@@ -54,6 +54,8 @@ def _output(name, manifest):
     heads = _heads(manifest)
     if name in heads:
         return _logits(name, heads[name], manifest)
+    if name == EMBEDDING:
+        return Tensor(description="The vector that the classifiers see, which an anticipator observes.")
     if name in manifest.get("state", ()):
         return Tensor(description=f"The new state, for the input {name} of the next step.")
     return Tensor(description=f"For the input {name} of a file that runs after.")

@@ -36,7 +36,7 @@ class Limits:
     agreement: float = 98.0
 
 
-def judge(keras, tflite, labels, videos, limits, exact=False):
+def judge(keras, tflite, labels, videos, limits, exact=False, embeddings=None):
     """Compare the logits of the Keras model and of the exported file on the same clips.
 
     Args:
@@ -47,13 +47,16 @@ def judge(keras, tflite, labels, videos, limits, exact=False):
         limits: the `Limits`.
         exact: the file claims to be the same network in float32. Then the logits must be equal to 1e-4, too, and that is proof
             enough where the clips are too few for statistics.
+        embeddings: of the Keras model and of the file, (clips, F) each, where the file gives them. Their classes are judged; that they are
+            alike is measured.
 
     Returns:
         `answer` (`PASS`, `FAIL` or `TOO_FEW`), `heads` (the figures of `measure` by head, each with its own `answer`),
-        `max_difference` of a logit, `max_relative_difference` to the largest logit (at least 1), and `limits`.
+        `max_difference` of a logit, `max_relative_difference` to the largest logit (at least 1), `limits` and, of embeddings, `embedding`
+        (the figures of `likeness`).
     """
     heads, differences = {}, [(0.0, 0.0)]
-    for head in keras:
+    for head in labels:
         figures = measure(keras[head], tflite[head], labels[head], videos)
         finite = bool(np.isfinite(tflite[head]).all())
         heads[head] = {**figures, "answer": decide(figures, limits) if finite else FAIL}
@@ -62,15 +65,31 @@ def judge(keras, tflite, labels, videos, limits, exact=False):
     absolute, relative = np.max(differences, axis=0).tolist()
     answers = [figures["answer"] for figures in heads.values()]
     answer = FAIL if FAIL in answers else TOO_FEW if TOO_FEW in answers else PASS
+    alike = likeness(*embeddings) if embeddings else {}
+    furthest = max(relative, alike.get("max_relative_difference", 0.0))
     if exact and len(videos) and answer != FAIL:
-        answer = PASS if relative <= EXACT else FAIL
+        answer = PASS if furthest <= EXACT else FAIL
     return {
-        "answer": answer,
+        "answer": answer if furthest < float("inf") else FAIL,
         "heads": heads,
         "max_difference": absolute,
         "max_relative_difference": relative,
         "limits": dataclasses.asdict(limits),
+        **({"embedding": alike} if embeddings else {}),
     }
+
+
+def likeness(keras, tflite):
+    """How near the vectors of a file, (clips, F), are to those of the Keras model: `cosine` of the angle between them in the mean,
+    `least_cosine`, and `max_relative_difference` of a number to the largest (at least 1); None where there is no clip.
+    """
+    if not len(keras) or not np.isfinite(tflite).all():
+        return {"cosine": None, "least_cosine": None, "max_relative_difference": float("inf") if len(keras) else 0.0}
+    lengths = np.linalg.norm(keras, axis=1) * np.linalg.norm(tflite, axis=1)
+    cosines = (keras * tflite).sum(axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)
+    difference = np.abs(keras - tflite).max() / max(1.0, np.abs(keras).max())
+    figures = {"cosine": cosines.mean(), "least_cosine": cosines.min(), "max_relative_difference": difference}
+    return {name: float(value) for name, value in figures.items()}
 
 
 def measure(keras, tflite, labels, videos):
@@ -168,4 +187,6 @@ def explain(gate):
             phrases.append(f"{head} is shown to agree on {figures['agreement_low']:.1f}% only (limit {limits['agreement']:g}%)")
     if not gate["max_relative_difference"] <= EXACT:
         phrases.append(f"logits differ by up to {gate['max_difference']:.2g}")
+    if not gate.get("embedding", {}).get("max_relative_difference", 0.0) <= EXACT:
+        phrases.append(f"the embedding differs by up to {gate['embedding']['max_relative_difference']:.2g} of the largest number")
     return "; ".join(phrases)

@@ -16,7 +16,7 @@ import numpy as np
 import egokeras
 from egokeras.data.cropped import cropped
 from egokeras.data.joined import folders
-from egokeras.device.manifest import INPUT
+from egokeras.device.manifest import EMBEDDING, INPUT
 from egokeras.errors import InputError
 from egokeras.exit_ensemble import FILE, networks_of
 from egokeras.files import read_json, sha256
@@ -145,7 +145,9 @@ class Run:
         return rows if len(rows) <= most else np.sort(np.random.default_rng(0).permutation(rows)[:most])
 
     def answers(self, kind, predict, label):
-        """Logits by what `kind` has judged, (clips, classes) float32, for all rows that judge; a few clips are in memory at a time.
+        """Logits by what `kind` has judged, (clips, classes) float32, and, if it has one, the `embedding`, for all rows that judge.
+
+        A few clips are in memory at a time.
 
         Args:
             kind: one of `egokeras.artifact_kinds`.
@@ -153,10 +155,14 @@ class Run:
             label: for the progress.
         """
         parts = {name: [np.zeros((0, len(self.classes[head])), np.float32)] for name, head, _, _ in kind.judged()}
+        wanted = [(name, output, part) for name, _, output, part in kind.judged()]
+        if kind.export.embedding:
+            parts[EMBEDDING] = [np.zeros((0, kind.describe()[EMBEDDING]), np.float32)]
+            wanted.append((EMBEDDING, EMBEDDING, np.s_[:]))
         for start in track(range(0, len(self.rows), BATCH), f"gate, {label}", unit="batch"):
             inputs = self.shards.inputs(self.rows[start : start + BATCH])
             outputs = predict({name: inputs[name] for name in self.inputs})
-            for name, _, output, part in kind.judged():
+            for name, output, part in wanted:
                 parts[name].append(np.asarray(outputs[output])[part])
         return {name: np.concatenate(found) for name, found in parts.items()}
 
@@ -171,10 +177,12 @@ class Run:
             kind: one of `egokeras.artifact_kinds`.
             found: the artifact's `answers`.
         """
-        if kind.reference not in self._expected:
-            self._expected[kind.reference] = self.answers(kind, kind.expected, "Keras")
-        expected = self._expected[kind.reference]
+        known = kind.reference, kind.export.embedding
+        if known not in self._expected:
+            self._expected[known] = self.answers(kind, kind.expected, "Keras")
+        expected = self._expected[known]
         limits = Limits(lost_points=kind.export.max_lost_points, agreement=kind.export.min_agreement)
         labels = {name: self.labels(head) for name, head, _, _ in kind.judged()}
+        embeddings = (expected[EMBEDDING], found[EMBEDDING]) if kind.export.embedding else None
         videos, exact = self.shards.clips["video"][self.rows], kind.export.quantization == "float32"
-        return {**self.counts, **judge(expected, found, labels, videos, limits, exact=exact)}
+        return {**self.counts, **judge(expected, found, labels, videos, limits, exact=exact, embeddings=embeddings)}

@@ -15,6 +15,7 @@ from egokeras.compress.conversion import ConversionError
 from egokeras.compress.sparsity import summary
 from egokeras.data.selection import split_rows
 from egokeras.data.shards import Shards, ShardWriter, table_dtype
+from egokeras.device.artifact import Artifact
 from egokeras.errors import InputError
 from egokeras.export import Export, load, ship, ship_all
 from egokeras.files import seal, sha256, write_json
@@ -215,7 +216,7 @@ def test_a_new_artifact_takes_the_place_of_the_old(quick):
 
 
 def test_interrupted_work_leaves_nothing(quick, monkeypatch):
-    def interrupt(*_, exact):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(gated_run, "judge", interrupt)
@@ -311,3 +312,33 @@ def test_an_export_whose_packages_are_not_installed_is_refused_and_the_others_sh
     refused, shipped = ship_all([load("onnx"), load("float32")], quick, accept_untested=True)
     assert refused.path is None and refused.reason == "export 'onnx' needs tf2onnx; run `pip install 'egokeras[onnx]'`."
     assert shipped.path == quick / "exports" / "float32"
+
+
+@pytest.mark.parametrize(("kind", "quantization"), [("clip", "float32"), ("clip", "int8"), ("stream", "mixed")])
+def test_an_embedding_is_that_of_the_model(run_dir, data, tmp_path, kind, quantization):
+    import egokeras
+    from egokeras.device.frame_stream import FrameStream
+
+    shutil.copytree(run_dir, copy := tmp_path / "squares", ignore=shutil.ignore_patterns("exports"))
+    path = ship(Export(name="vector", kind=kind, quantization=quantization, embedding=True), copy)
+    artifact = Artifact.open(path)
+    assert artifact.manifest["embedding"] == 96 and artifact.answers == ["verb", "noun", "embedding"]
+    clips = data.read(data.rows("validation")[:5])
+    answer = artifact.predict if kind == "clip" else FrameStream(artifact).clip
+    found = [answer(clip) for clip in clips]
+    expected = egokeras.load_model(copy / "model.keras")({"rgb": clips})
+    largest = np.abs(expected["features"]).max()
+    tolerance = {"float32": 1e-5, "int8": 0.05, "mixed": 0.05}[quantization] * largest
+    np.testing.assert_allclose(np.stack([each["embedding"] for each in found]), expected["features"], atol=tolerance)
+    assert [each["noun"].argmax() for each in found] == np.argmax(expected["noun"], axis=1).tolist()
+    alike = artifact.manifest["gate"]["embedding"]
+    assert alike["cosine"] > 0.99 and alike["least_cosine"] > 0.95
+    assert (alike["max_relative_difference"] <= 1e-4) == (quantization == "float32")
+    assert set(artifact.manifest["pairs"]["outputs"]) == {"verb", "noun"}
+
+
+def test_embeddings_that_are_not_made_are_refused():
+    with pytest.raises(InputError, match=r"embedding with kind 'clip' and format 'onnx' is not made; clips and streams"):
+        Export(name="x", format="onnx", embedding=True)
+    with pytest.raises(InputError, match="embedding with kind 'anticipation_step'"):
+        Export(name="x", kind="anticipation_step", embedding=True)

@@ -3,7 +3,22 @@
 import numpy as np
 import pytest
 
-from egokeras.gate import FAIL, PASS, RESAMPLES, TOO_FEW, Limits, Z, bounds, decide, expected_loss, explain, judge, measure, sharpness
+from egokeras.gate import (
+    FAIL,
+    PASS,
+    RESAMPLES,
+    TOO_FEW,
+    Limits,
+    Z,
+    bounds,
+    decide,
+    expected_loss,
+    explain,
+    judge,
+    likeness,
+    measure,
+    sharpness,
+)
 
 CLASSES = 5
 
@@ -154,6 +169,24 @@ def test_nothing_to_judge_on_is_too_few_and_nan_fails(exact):
     keras, tflite, labels, videos = sample(500, 0, 0.0, np.random.default_rng(0))
     tflite["verb"][7] = np.nan
     assert judge(keras, tflite, labels, videos, Limits(), exact=exact)["answer"] == FAIL
+
+
+def test_likeness_by_hand():
+    """An angle of 45 degrees and one of none; 3 of 4 is the largest difference to the largest number."""
+    found = likeness(np.array([[1.0, 0.0], [0.0, 4.0]]), np.array([[1.0, 1.0], [0.0, 1.0]]))
+    assert found == pytest.approx({"cosine": (np.sqrt(0.5) + 1) / 2, "least_cosine": np.sqrt(0.5), "max_relative_difference": 0.75})
+    none = np.zeros((0, 2))
+    assert likeness(none, none) == {"cosine": None, "least_cosine": None, "max_relative_difference": 0.0}
+
+
+@pytest.mark.parametrize(("change", "exact", "answer"), [(0, True, PASS), (0.01, True, FAIL), (0.01, False, PASS), (np.nan, False, FAIL)])
+def test_embeddings_of_float32_are_equal_and_others_are_numbers(change, exact, answer):
+    logits = {"verb": np.tile(np.array([[4.0, 0.0]], np.float32), (600, 1))}
+    vectors = np.ones((600, 3), np.float32)
+    labels, videos = {"verb": np.zeros(600, int)}, np.arange(600) // 10
+    gate = judge(logits, logits, labels, videos, Limits(), exact=exact, embeddings=(vectors, vectors + np.float32(change)))
+    assert gate["answer"] == answer and set(gate["heads"]) == {"verb"}
+    assert ("the embedding differs by up to 0.01" in explain(gate)) == (change == 0.01)
 
 
 def test_only_windows_can_pass():

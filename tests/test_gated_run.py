@@ -159,8 +159,8 @@ def test_the_command_prints_the_gate_at_every_time(run_dir, copied, capsys):
 
 def test_a_step_of_another_model_is_refused_and_leaves_nothing(run_dir, run, copied, monkeypatch):
     before = sorted(run_dir.rglob("*"))
-    rolled = {name: np.roll(logits, 1, axis=0) for name, logits in run._expected["steps"].items()}
-    monkeypatch.setitem(run._expected, "steps", rolled)
+    rolled = {name: np.roll(logits, 1, axis=0) for name, logits in run._expected["steps", False].items()}
+    monkeypatch.setitem(run._expected, ("steps", False), rolled)
     with pytest.raises(
         InputError, match=r"mine fails its gate: action 2 s .*logits differ by up to .*; nothing is nearer to the Keras model"
     ):

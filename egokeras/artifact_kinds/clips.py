@@ -10,7 +10,7 @@ from egokeras.compress.conversion import Conversion
 from egokeras.compress.quantize import write_calibration
 from egokeras.compress.tflite import WEIGHT_ONLY
 from egokeras.compress.twin import inference_twin
-from egokeras.device.manifest import INPUT, STREAM
+from egokeras.device.manifest import EMBEDDING, INPUT, STREAM
 from egokeras.errors import InputError
 from egokeras.models import streaming
 
@@ -49,8 +49,13 @@ class Clips:
             InputError: the model has no such parts, or int8 has no training clips.
         """
         if self.export.quantization != MIXED and self.export.qat is None:
-            return [self._conversion(work, "model", self.run.model, self.run.classes, self.export.quantization)]
+            return [self._conversion(work, "model", streaming.embedded(self.run.model), self._answers, self.export.quantization)]
         return self._halves(work, *streaming.halves(self.run.model))
+
+    @property
+    def _answers(self):
+        """Names of what a clip is answered with."""
+        return [*self.run.classes, *([EMBEDDING] if self.export.embedding else [])]
 
     @property
     def _quantizations(self):
@@ -58,7 +63,7 @@ class Clips:
         return ("int8", "float32") if self.export.quantization == MIXED else (self.export.quantization,) * 2
 
     def _halves(self, work, features, head, state=()):
-        outputs = ["features"], [*self.run.classes, *state]
+        outputs = ["features"], [*self._answers, *state]
         parts = list(zip(HALVES, (features, head), outputs, self._quantizations, strict=True))
         if self.export.qat is None:
             return [self._conversion(work, *part) for part in parts]
@@ -67,7 +72,7 @@ class Clips:
         calibration = None
         if self.export.quantization == "int8":
             (inside := work / f"{name}.inside").mkdir()
-            twins = [inference_twin(features), inference_twin(head, list(self.run.classes))]
+            twins = [inference_twin(features), inference_twin(head, self._answers)]
             calibration = early_exits.write_calibrations(twins, self._calibration(work), inside)[1]
         return [self._conversion(work, *parts[0], training=training), self._conversion(work, *parts[1], calibration=calibration)]
 
@@ -104,6 +109,7 @@ class Clips:
         return {
             "inputs": inputs,
             "outputs": self.run.classes,
+            **({EMBEDDING: self.run.model.output["features"].shape[-1]} if self.export.embedding else {}),
             "sampling": {**index["sampling"], "clip_seconds": index["clip_seconds"]},
         }
 
@@ -122,7 +128,8 @@ class Clips:
 
     def expected(self, inputs):
         """What Keras answers to a batch: outputs by name."""
-        return self.run.model.predict_on_batch(inputs)
+        outputs = self.run.model.predict_on_batch(inputs)
+        return {**outputs, EMBEDDING: outputs["features"]} if self.export.embedding else outputs
 
     def decided(self, found):
         """What artifact.json says of the artifact's own answers, `found` by what is judged: (clips, classes)."""

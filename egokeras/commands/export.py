@@ -22,6 +22,9 @@ def add_arguments(parser):
     )
     parser.add_argument("--max-lost-points", type=float, metavar="X", help="top-1 accuracy a head may lose (default: the export's, 1)")
     parser.add_argument("--min-agreement", type=float, metavar="Y", help="percent of clips with equal top-1 (default: the export's, 98)")
+    parser.add_argument(
+        "--embedding", action="store_true", help="clips and streams also give their embedding, for `egokeras predict --recogniser`"
+    )
     parser.add_argument("--all", action="store_true", help="make every export that fits the run, time them, and compare them in a table")
     parser.add_argument(
         "--target", metavar="LIMITS", help="with --all: the best with latency<10ms,size<2MB,memory<50MB,accuracy>-1,agreement>98"
@@ -44,12 +47,15 @@ def run(args):
     from egokeras.data.joined import open_sets
     from egokeras.export import load, ship_all
 
+    if args.all and args.embedding:
+        raise InputError("--embedding is of named exports; give their names in the place of --all.")
     limits = {"max_lost_points": args.max_lost_points, "min_agreement": args.min_agreement}
     limits = {name: value for name, value in limits.items() if value is not None}
     data = open_sets(args.data) if args.data else None
     if args.all:
         return _search(args, data, limits)
-    exports = [dataclasses.replace(load(name), **limits) for name in args.exports]
+    embedding = {"embedding": True} if args.embedding else {}
+    exports = [dataclasses.replace(load(name), **limits, **embedding) for name in args.exports]
     shipments = ship_all(exports, args.run_dir, data, args.accept_untested)
     if args.json:
         print(json.dumps([_record(shipment) for shipment in shipments], indent=1))
@@ -93,12 +99,19 @@ def lines(shipment):
         yield f"  {head:<14}{scores}{lost:>16}{_points(figures['agreement']):>11}{agreement:>17}"
     lost, agreement = gate["limits"]["lost_points"], gate["limits"]["agreement"]
     yield f"  limits: {lost:g} points lost, {agreement:g}% agreement; logits differ by up to {gate['max_difference']:.2g}"
+    if "embedding" in gate:
+        yield f"  embedding: cosine with Keras {_cosine(gate, 'cosine')} in the mean, {_cosine(gate, 'least_cosine')} at least"
     if shipment.path is not None:
         about = read_json(shipment.path / "artifact.json")
         for part in about["parts"]:
             size, packed = (count / 1e6 for count in (about["files"][part["file"]]["bytes"], part["compressed_bytes"]))
             zeros = f"; {part['sparsity']:.1%} of the weights are zero" if "sparsity" in part else ""
             yield f"  {shipment.path / part['file']}, {size:.2f} MB, {packed:.2f} MB compressed{zeros}"
+
+
+def _cosine(gate, name):
+    value = gate["embedding"][name]
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _points(value):

@@ -14,7 +14,7 @@ import numpy as np
 
 from egokeras.device.early_exit import StagedArtifact
 from egokeras.device.events import answer
-from egokeras.device.manifest import CLIP, INPUT, MANIFEST, STEP, STREAM, check_manifest
+from egokeras.device.manifest import CLIP, EMBEDDING, INPUT, MANIFEST, STEP, STREAM, check_manifest
 from egokeras.device.parts import Parts
 from egokeras.errors import CONTROL, InputError
 from egokeras.files import read_json, sha256
@@ -91,7 +91,8 @@ class Artifact:
         """
         if self.kind in kinds:
             return
-        uses = "features, for `egokeras.device.anticipation.Anticipator`" if self.kind == STEP else "frames, for `egokeras predict`"
+        observes = "observations, for `egokeras.device.anticipation.Anticipator` and `egokeras predict --recogniser`"
+        uses = observes if self.kind == STEP else "frames, for `egokeras predict`"
         wanted = " or ".join(map(repr, kinds))
         raise InputError(f"{self.folder} is of the kind {self.kind!r}, which takes {uses}; give one of the kind {wanted}.")
 
@@ -131,6 +132,11 @@ class Artifact:
         """Head to class names, in the order of its logits."""
         return self.manifest["outputs"]
 
+    @property
+    def answers(self):
+        """Names of what a clip or frame is answered with: the heads and, if it was exported so, `embedding`."""
+        return [*self.classes, *([EMBEDDING] if EMBEDDING in self.manifest else [])]
+
     @functools.cached_property
     def parts(self):
         """The `Parts`, which run the files.
@@ -147,7 +153,8 @@ class Artifact:
             clip: (frames, height, width, channels) or (1, frames, height, width, channels) uint8; of several inputs, these by name.
 
         Returns:
-            Head to (classes,) float; of an artifact with early exits, those of the exit at which the clip leaves.
+            Head to (classes,) float; of an artifact with early exits, those of the exit at which the clip leaves. One that was exported
+            with its embedding gives that, too, as `embedding`.
         """
         self.expect(CLIP)
         clips, wanted = clip if isinstance(clip, Mapping) else {INPUT: clip}, self.manifest["inputs"]
@@ -157,7 +164,7 @@ class Artifact:
         if "exits" in self.manifest:
             return dict(StagedArtifact(self).answer(inputs).logits)
         outputs = self.parts.run(inputs)
-        return {head: outputs[head][0] for head in self.classes}
+        return {name: outputs[name][0] for name in self.answers}
 
     def _checked(self, clip, shape):
         """A clip as a batch of one."""

@@ -50,9 +50,9 @@ class FrameStream:
             state: what `open_stream` or the last `step` of this stream gave.
 
         Returns:
-            Head to logits (classes,) float32, or None before `frames` frames have come; and the new `State`. With a window as memory the
-            logits are those of the clip of the last `frames` frames. A carried memory holds more than these; it begins anew every
-            `reset_frames` frames, if the artifact says so, and then has no answer for `frames` frames.
+            What `Artifact.predict` gives of a clip, head to logits (classes,) float32, or None before `frames` frames have come; and the
+            new `State`. With a window as memory the answer is that of the clip of the last `frames` frames. A carried memory holds more
+            than these; it begins anew every `reset_frames` frames, if the artifact says so, and then has no answer for `frames` frames.
 
         Raises:
             InputError: another shape or type, or the state of another artifact.
@@ -63,7 +63,7 @@ class FrameStream:
         picture = check_frame(self.artifact, picture)
         outputs = self.artifact.parts.run({INPUT: picture[None], **state.tensors})
         state = State(tensors={name: outputs[name] for name in state.tensors}, seen=state.seen + 1)
-        logits = {head: outputs[head][0] for head in self.artifact.classes}
+        logits = {name: outputs[name][0] for name in self.artifact.answers}
         return logits if state.seen >= self.frames else None, state
 
     def clip(self, pictures):

@@ -2,7 +2,8 @@
 
 Three kinds of artifact are exported. A `clip` takes the frames of a clip at once, of one modality or of several. A `stream` takes one
 frame and a state, every `clip_seconds / frames` seconds, and an `anticipation_step` one observation and a state, every
-`anticipation.step` seconds; both give predictions and the new state, whose tensors have the names of the old. What computes this are
+`anticipation.step` seconds; both give predictions and the new state, whose tensors have the names of the old. A clip or a stream may also
+give the vector that its classifiers see, of `embedding` numbers, which an anticipator observes. What computes this are
 `parts`: TFLite or ONNX files, or SavedModels (`model/saved_model.pb`, in a folder of its own as TensorFlow wants it), each of which takes
 inputs of the artifact and what those before it gave. With early exits each part of a clip ends in one, and a stream has two parts for
 each: what a frame shows to the exit, and what the exit sees in the window of the last frames, see `egokeras.device.exit_stream`.
@@ -21,6 +22,7 @@ from egokeras.files import seal, sha256, write_json
 FORMAT = 2
 MANIFEST = "artifact.json"
 INPUT = "rgb"
+EMBEDDING = "embedding"
 LABELS = "labels"  # the input of past actions, whose verbs and nouns `vocabulary` names
 CLIP, STREAM, STEP = "clip", "stream", "anticipation_step"
 WINDOW, CARRIED = "window", "carried"  # what the state of a stream is: what the last frames showed, or that of a recurrent layer
@@ -65,6 +67,9 @@ def check_manifest(file, manifest):
     _require(manifest["parts"], file, "parts", [])
     if "exits" in manifest:
         _check_exits(file, manifest)
+    if EMBEDDING in manifest:
+        _require(kind != STEP and "exits" not in manifest and EMBEDDING not in manifest["outputs"], file, EMBEDDING, manifest[EMBEDDING])
+        _require(_sizes([manifest[EMBEDDING]]) and manifest[EMBEDDING] <= MOST, file, EMBEDDING, manifest[EMBEDDING])
     try:
         Smoothing.of(manifest)
     except InputError as error:
@@ -112,7 +117,8 @@ def given(manifest):
     state = {name: (entry["shape"], entry["dtype"]) for name, entry in manifest.get("state", {}).items()}
     if "exits" in manifest:
         state = {name.removesuffix(WINDOWED): ([1, 1, *shape[2:]], dtype) for name, (shape, dtype) in state.items()}
-    return state | {name: (shape, "float32") for name, shape in logits(manifest).items()}
+    vector = {EMBEDDING: ([1, manifest[EMBEDDING]], "float32")} if EMBEDDING in manifest else {}
+    return state | vector | {name: (shape, "float32") for name, shape in logits(manifest).items()}
 
 
 def logits(manifest):

@@ -13,6 +13,7 @@ from egokeras.layers import FoldTime, UnfoldTime
 from egokeras.layers.gated_recurrence import gates_of, recurrence_of
 
 WINDOW = "window"
+EMBEDDING = "embedding"
 CELLS = (keras.layers.LSTM, keras.layers.ConvLSTM2D)
 
 
@@ -20,13 +21,19 @@ def halves(model):
     """The per-clip halves of a trained model that holds nested models `backbone` and `head`.
 
     Returns:
-        Models from its inputs to `{"features": ...}`, and from `{"features": ...}` to its logits and features.
+        Models from its inputs to `{"features": ...}`, and from `{"features": ...}` to its logits and `embedding`.
 
     Raises:
         InputError: the model has no such halves.
     """
     backbone, head = _nested(model)
-    return keras.Model(backbone.input, {"features": backbone.output}), head
+    return keras.Model(backbone.input, {"features": backbone.output}), embedded(head)
+
+
+def embedded(model):
+    """A model that has the vector which its classifiers see, its output `features`, as `embedding`."""
+    answers = {EMBEDDING if name == "features" else name: tensor for name, tensor in model.output.items()}
+    return keras.Model(model.input, answers)
 
 
 def features_step(model):
@@ -130,31 +137,30 @@ def window_step(model):
         model: as for `features_step`; its clips have T frames.
 
     Returns:
-        Model from `features` `(batch, 1, channels)` and the state to logits by head and the new state: `window` `(batch, T - 1, ...)`, the
-        oldest first, of features, or of what the LSTM or ConvLSTM that reads them has made of them for its gates; it begins with zeros, and
-        from frame T on the logits are those of the last T frames.
+        Model from `features` `(batch, 1, channels)` and the state to logits by head, `embedding` and the new state: `window`
+        `(batch, T - 1, ...)`, the oldest first, of features, or of what the LSTM or ConvLSTM that reads them has made of them for its
+        gates; it begins with zeros, and from frame T on the logits are those of the last T frames.
     """
     _, head = _nested(model)
     (given,) = head.input.values()
     if given.shape[1] == 1:
         raise InputError("the model's clips have one frame; such a model needs no memory: export it as a clip.")
-    spaces = [space for space in head.output if space in model.output and space != "features"]
+    head = embedded(head)
     features = keras.Input((1, *given.shape[2:]), name="features")
-    each, over_time = _parts(head, given, spaces)
+    each, over_time = _parts(head, given)
     seen = each(features)
     window = keras.Input((given.shape[1] - 1, *seen.shape[2:]), name=WINDOW)
     known = layers.Concatenate(axis=1, name="last_frames")([window, seen])
-    answers = over_time(known)
-    return keras.Model({"features": features, WINDOW: window}, {**{space: answers[space] for space in spaces}, WINDOW: known[:, 1:]})
+    return keras.Model({"features": features, WINDOW: window}, {**over_time(known), WINDOW: known[:, 1:]})
 
 
-def _parts(head, features, spaces):
-    """What a head computes of each frame alone, and of the window of that: functions of tensors, the second to logits by head."""
+def _parts(head, features):
+    """What a head computes of each frame alone, and of the window of that: functions of tensors, the second to the head's outputs."""
     recurrent = _reader(head, features)
     if recurrent is None:
         return (lambda frame: frame), lambda window: head({"features": window})
     gates, recurrence = gates_of(recurrent), recurrence_of(recurrent)
-    behind = keras.Model(recurrent.output, {space: head.output[space] for space in spaces})
+    behind = keras.Model(recurrent.output, head.output)
     return (lambda frame: UnfoldTime(1)(gates(FoldTime()(frame)))), lambda window: behind(recurrence(window))
 
 
@@ -175,8 +181,8 @@ def carried_step(model):
         model: as for `features_step`, with an `LSTMHead` or a `ConvLSTMHead`.
 
     Returns:
-        Model from `features` `(batch, 1, channels)` and the state to logits by head and the new state: `h` and `c` of the recurrent layer,
-        which begin with zeros; after T frames the logits are those of their clip.
+        Model from `features` `(batch, 1, channels)` and the state to logits by head, `embedding` and the new state: `h` and `c` of the
+        recurrent layer, which begin with zeros; after T frames the logits are those of their clip.
 
     Raises:
         InputError: the head has no recurrent layer.
@@ -193,7 +199,7 @@ def carried_step(model):
     step = type(layer).from_config(config)
     output, h, c = step(features, initial_state=[state["h"], state["c"]])
     step.set_weights(layer.get_weights())
-    behind = keras.Model(layer.output, {space: head.output[space] for space in model.output if space != "features"})
+    behind = keras.Model(layer.output, embedded(head).output)
     return keras.Model({"features": features, **state}, {**behind(output), "h": h, "c": c})
 
 

@@ -40,7 +40,7 @@ def rolled(model, step, frames):
     for time in range(frames.shape[1]):
         outputs = step({"features": features({"rgb": frames[:, time]})["features"], **state})
         state = {name: outputs[name] for name in state}
-        yield {space: np.array(outputs[space]) for space in CLASSES}
+        yield {name: np.array(outputs[name]) for name in (*CLASSES, "embedding")}
 
 
 def test_a_window_gives_what_the_clip_of_the_last_frames_gives(model):
@@ -49,6 +49,7 @@ def test_a_window_gives_what_the_clip_of_the_last_frames_gives(model):
         expected = model({"rgb": LONG[:, last - FRAMES : last]})
         for space in CLASSES:
             np.testing.assert_allclose(found[last - 1][space], expected[space], atol=1e-5)
+        np.testing.assert_allclose(found[last - 1]["embedding"], expected["features"], atol=1e-5)
     assert np.ptp([each["verb"] for each in found[FRAMES - 1 :]], axis=0).max() > 1e-3
 
 
@@ -59,6 +60,7 @@ def test_a_carried_state_gives_what_the_clip_since_the_start_gives(head):
     expected = model({"rgb": LONG[:, :FRAMES]})
     for space in CLASSES:
         np.testing.assert_allclose(found[space], expected[space], atol=1e-5)
+    np.testing.assert_allclose(found["embedding"], expected["features"], atol=1e-5)
 
 
 def test_a_carried_state_goes_on_beyond_a_clip():
@@ -103,7 +105,9 @@ def test_exits_see_the_frames_of_a_stream_as_those_of_a_clip(head):
 def test_halves_are_the_whole(model):
     features, head = streaming.halves(model)
     found = head({"features": features({"rgb": LONG[:, :FRAMES]})["features"]})
-    np.testing.assert_allclose(found["noun"], model({"rgb": LONG[:, :FRAMES]})["noun"], atol=1e-6)
+    expected = model({"rgb": LONG[:, :FRAMES]})
+    np.testing.assert_allclose(found["noun"], expected["noun"], atol=1e-6)
+    np.testing.assert_allclose(found["embedding"], expected["features"], atol=1e-6)
 
 
 def test_what_has_no_stream_is_named():
