@@ -1,6 +1,9 @@
-"""A trained recognition model as a source of features: the vector that its classifier sees, of any clip of its kind."""
+"""A trained recognition model, or what was exported of it, as a source of features: the vector that its classifier sees of a clip."""
 
 import dataclasses
+import hashlib
+import json
+import os
 import pathlib
 
 import keras
@@ -9,6 +12,8 @@ import numpy as np
 import egokeras
 from egokeras.data.optical_flow import FLOW, Flow
 from egokeras.data.preparation import Preparation
+from egokeras.device.artifact import Artifact
+from egokeras.device.manifest import CLIP, EMBEDDING
 from egokeras.errors import InputError
 from egokeras.files import read_json, sha256
 from egokeras.recipe import Data
@@ -27,6 +32,7 @@ class Recogniser:
         side: of the middle square of a picture that it sees, in pixels; all where that is the size.
         clip_seconds: that a clip spans.
         sha256: of `model.keras`.
+        artifact: None; what was exported has one.
     """
 
     backbone: keras.Model | None
@@ -35,6 +41,7 @@ class Recogniser:
     side: int
     clip_seconds: float
     sha256: str
+    artifact = None
 
     @classmethod
     def open(cls, run_dir, data=None):
@@ -80,8 +87,7 @@ class Recogniser:
 
     def of_frames(self, pictures):
         """What is kept of frames (n, height, width, 3) uint8 until windows are made of them: themselves, or the backbone's features."""
-        top, left = ((length - self.side) // 2 for length in self.settings.picture)
-        pictures = pictures[:, top : top + self.side, left : left + self.side]
+        pictures = _middle(pictures, self.side, self.side)
         if self.backbone is None:
             return pictures
         frames = self.settings.frames
@@ -93,6 +99,72 @@ class Recogniser:
         """Features (n, F) of windows (n, frames, ...) of what `of_frames` gave, n at most `BATCH`."""
         (name,) = self.embedding.input
         return self.embedding.predict_on_batch({name: _filled(windows, BATCH)})[: len(windows)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportedRecogniser:
+    """The same of an artifact that takes clips and gives its embedding: what a device has, with all that rounding does to it.
+
+    Attributes:
+        exported: the `egokeras.device.artifact.Artifact`.
+    """
+
+    exported: Artifact
+
+    @classmethod
+    def open(cls, path):
+        """That of an artifact's folder.
+
+        Raises:
+            InputError: it cannot be run, takes no clips of frames, or does not give its embedding.
+        """
+        exported = Artifact.open(path, threads=os.cpu_count() or 1)
+        exported.expect(CLIP)
+        if EMBEDDING not in exported.manifest:
+            raise InputError(f"{exported.folder} does not give its embedding; export it with --embedding.")
+        return cls(exported=exported)
+
+    @property
+    def settings(self):
+        """See `Recogniser`."""
+        height, width = self.exported.stored
+        return Preparation(
+            frames=self.exported.shape[0], size=height, width=None if width == height else width, resize=self.exported.resize
+        )
+
+    @property
+    def clip_seconds(self):
+        """See `Recogniser`."""
+        return self.exported.clip_seconds
+
+    @property
+    def sha256(self):
+        """That of the model that was exported."""
+        return self.exported.manifest["parent"]["model_sha256"]
+
+    @property
+    def artifact(self):
+        """What these features depend on beside: the files that are run."""
+        files = [self.exported.manifest["files"][part["file"]]["sha256"] for part in self.exported.manifest["parts"]]
+        return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+
+    @property
+    def width(self):
+        """F, the numbers of a vector."""
+        return self.exported.manifest[EMBEDDING]
+
+    def of_frames(self, pictures):
+        """The middle of frames (n, height, width, 3) uint8."""
+        return _middle(pictures, *self.exported.shape[1:3])
+
+    def of_windows(self, windows):
+        """Features (n, F) of windows (n, frames, height, width, 3)."""
+        return np.stack([self.exported.predict(window)[EMBEDDING] for window in windows])
+
+
+def _middle(pictures, height, width):
+    top, left = (pictures.shape[1] - height) // 2, (pictures.shape[2] - width) // 2
+    return pictures[:, top : top + height, left : left + width]
 
 
 def _filled(rows, multiple):

@@ -42,7 +42,7 @@ def extract(recogniser, videos, out, *, step=STEP, frame_rate=None, workers=None
     """Features along time of every video of a folder; the same call after an interruption goes on.
 
     Args:
-        recogniser: a `Recogniser`.
+        recogniser: a `Recogniser`, or an `ExportedRecogniser`.
         videos: folder, see `sliding_windows.find`.
         out: folder of the result, new or left by an interrupted call: `NAME.npy` (T, F) float16 for each video, `quarantine.csv` and,
             last, `index.json` with `format`, `modality`, `step`, `features` (F), `videos` ({name: {"rows", "crc32"}}, the checksum
@@ -85,6 +85,7 @@ def _origin(recogniser, files, step):
     settings = recogniser.settings
     return {
         "model": recogniser.sha256,
+        "artifact": recogniser.artifact,
         **{name: getattr(settings, name) for name in ("frames", "size", "resize")},
         "flow": dataclasses.asdict(settings.flow) if settings.flow else None,
         "clip_seconds": recogniser.clip_seconds,

@@ -53,7 +53,7 @@ def in_this_process(request, monkeypatch):
 class Brightness:
     """A recogniser whose features are the mean brightness of each frame of a window, and of the frames before and after the first."""
 
-    settings, clip_seconds, sha256, width = Preparation(frames=5, size=8), 1.0, "0" * 64, 5
+    settings, clip_seconds, sha256, artifact, width = Preparation(frames=5, size=8), 1.0, "0" * 64, None, 5
 
     def __init__(self, fails_at=None):
         self.seen, self.windows, self.fails_at = 0, 0, fails_at

@@ -1,6 +1,7 @@
 """`egokeras features`: what a trained recogniser makes of whole videos, one vector every quarter of a second."""
 
 import json
+import pathlib
 
 EXAMPLE = "egokeras features runs/demo runs/demo/world/videos features/rgb"
 TENSORFLOW = True
@@ -9,7 +10,9 @@ QUARANTINED = 3
 
 
 def add_arguments(parser):
-    parser.add_argument("run_dir", metavar="RUN", help="run folder of a recognition model")
+    parser.add_argument(
+        "run_dir", metavar="RUN", help="run folder of a recognition model, or an artifact of clips that gives its embedding"
+    )
     parser.add_argument("videos", metavar="VIDEOS", help="folder of videos; all of them, at any depth, are read")
     parser.add_argument("out", metavar="OUT", help="folder of the features; the same command goes on after an interruption")
     parser.add_argument("--step", type=float, default=0.25, metavar="S", help="seconds between two vectors (%(default)s)")
@@ -24,11 +27,14 @@ def add_arguments(parser):
 
 
 def run(args):
-    from egokeras.recogniser import Recogniser
+    from egokeras.device.manifest import MANIFEST
+    from egokeras.recogniser import ExportedRecogniser, Recogniser
     from egokeras.video_features import extract
 
     given = {name: getattr(args, name) for name in ("step", "frame_rate", "workers", "timeout")}
-    summary = extract(Recogniser.open(args.run_dir, args.data), args.videos, args.out, **given)
+    exported = pathlib.Path(args.run_dir, MANIFEST).is_file()
+    recogniser = ExportedRecogniser.open(args.run_dir) if exported else Recogniser.open(args.run_dir, args.data)
+    summary = extract(recogniser, args.videos, args.out, **given)
     print(json.dumps(summary, indent=1) if args.json else "\n".join(lines(summary)))
     return QUARANTINED if summary["quarantined"] else 0
 

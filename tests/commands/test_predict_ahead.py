@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 
 import av
 import numpy as np
@@ -13,6 +14,7 @@ from egokeras.device.anticipation import Anticipator
 from egokeras.device.artifact import Artifact
 from egokeras.device.frame_stream import FrameStream
 from egokeras.device.stream import fitted
+from egokeras.files import read_json, write_json
 
 FPS = 20
 RECIPE = """
@@ -127,6 +129,25 @@ def test_what_is_observed_of_a_stream_are_its_embeddings(made, capsys):
     classes = Anticipator.open(made / "runs/anticipation_lstm/exports/anticipation_step").artifact.classes["action"]
     expected = list(steps(made, "anticipation_lstm", ({"rgb_features": row} for row in seen)))
     np.testing.assert_allclose(list(probabilities(records, classes)), expected, atol=1e-4)
+
+
+def test_an_artifact_gives_the_features_of_its_run(made, tmp_path, capsys):
+    exported, videos = made / "runs/small/exports/float32", str(made / "videos")
+    assert cli.main(["features", str(exported), videos, str(tmp_path / "out")]) == 0
+    for name in ("v0", "v2"):
+        found, expected = (np.load(folder / f"{name}.npy").astype(np.float32) for folder in (tmp_path / "out", made / "features"))
+        np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
+    theirs, ours = (read_json(folder / "index.json")["made_from"] for folder in (made / "features", tmp_path / "out"))
+    assert (theirs["model"], theirs["artifact"]) == (ours["model"], None) and ours["artifact"]
+    assert cli.main(["features", str(made / "runs/small"), videos, str(tmp_path / "out")]) == 1
+    assert "features made with another artifact" in capsys.readouterr().err
+    shutil.copytree(exported, plain := tmp_path / "plain")
+    about = read_json(plain / "artifact.json")
+    del about["embedding"]
+    write_json(plain / "artifact.json", {**about, "seal": None})
+    for refused, said in [(plain, "does not give its embedding; export it"), (exported.parent / "stream_float32", "kind 'clip'")]:
+        assert cli.main(["features", str(refused), videos, str(tmp_path / "none")]) == 1
+        assert said in capsys.readouterr().err and not (tmp_path / "none").exists()
 
 
 def test_the_anticipator_knows_whose_features_it_learned_from(made):
