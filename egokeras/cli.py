@@ -59,6 +59,7 @@ def _main(argv):
         formatter_class=_Formatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
+    parse = functools.partial(parser.parse_args, argv)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, purpose in COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".", formatter_class=_Formatter)
@@ -68,23 +69,13 @@ def _main(argv):
             command.add_argument("--debug", action="store_true", help="show the traceback of an error")
             module.add_arguments(command)
             command.set_defaults(run=module.run, tensorflow=getattr(module, "TENSORFLOW", False), resumes=getattr(module, "RESUMES", False))
-    return _run(_parse(parser, argv))
+            parse = functools.partial(command.parse_intermixed_args, argv[1:])  # what has no name may stand behind an option
+    return _run(parse())
 
 
 def train(argv=None):
     """Run `egokeras-train ...`, which is `egokeras train ...`."""
     return main(["train", *(sys.argv[1:] if argv is None else argv)])
-
-
-def _parse(parser, argv):
-    """The arguments; argparse alone refuses a KEY=VALUE that stands behind an option."""
-    args, rest = parser.parse_known_args(argv)
-    late = [text for text in rest if "=" in text and not text.startswith("-") and hasattr(args, "changes")]
-    if len(late) < len(rest):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if late:
-        args.changes = [*args.changes, *late]
-    return args
 
 
 def _run(args):

@@ -39,7 +39,9 @@ def test_what_an_unforeseen_error_says(error, sentence):
 def test_changes_may_stand_behind_options(capsys):
     assert cli.main(["describe", "demo", "--json", "model.head=LSTMHead", "model.head.units=7"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["outputs"]["features"] == [7]
-    for wrong in (["describe", "demo", "--json", "nonsense"], ["list", "a=b"], ["describe", "demo", "--jsn=3"]):
+    assert cli.main(["describe", "demo", "--json", "nonsense"]) == 1
+    assert "'nonsense' is not key=value" in capsys.readouterr().err
+    for wrong in (["list", "a=b"], ["describe", "demo", "--jsn=3"]):
         with pytest.raises(SystemExit) as left:
             cli.main(wrong)
         assert left.value.code == 2 and f"unrecognized arguments: {wrong[-1]}" in capsys.readouterr().err

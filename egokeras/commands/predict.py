@@ -1,6 +1,7 @@
 """`egokeras predict`: what is done, or is about to be done, in a video file, before a camera or in raw frames from standard input."""
 
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -169,21 +170,17 @@ class Anticipation:
         from egokeras.device.stream import check_stride
 
         check_stride(args.stride)
-        self.args, self.due, self.ahead = args, -float("inf"), AHEAD if args.ahead is None else args.ahead
+        self.args, self.ahead = args, AHEAD if args.ahead is None else args.ahead
         self.stream = FrameAnticipator(artifact, Artifact.open(args.recogniser, threads=args.threads))
+        self.observation, self.every = itertools.count(), max(1, round(args.stride / self.stream.anticipator.seconds))
         times = self.stream.anticipator.times
         if self.ahead not in times:
             raise InputError(f"--ahead is {self.ahead:g}; {artifact.folder} anticipates {', '.join(f'{time:g}' for time in times)} s.")
 
     def add(self, seconds, picture):
         """Take the next frame; returns lines for the picture where there is something new, else None."""
-        from egokeras.device.stream import ROUNDING, next_due
-
         logits = self.stream.add(seconds, picture)
-        if logits is None or seconds < self.due - ROUNDING:
-            return None
-        self.due = next_due(self.due, seconds, self.args.stride)
-        return self._announce(seconds, logits)
+        return None if logits is None or next(self.observation) % self.every else self._announce(seconds, logits)
 
     def finish(self, seconds):
         """The frames have ended."""

@@ -81,9 +81,9 @@ def made(tmp_path_factory):
 
 def predicted(capsys, made, anticipator, recogniser, *more):
     exports = made / "runs" / "small" / "exports"
-    command = ["predict", str(made / "runs" / anticipator / "exports" / "anticipation_step"), str(made / "videos" / "v2.mp4")]
+    command = ["predict", str(made / "runs" / anticipator / "exports" / "anticipation_step"), "--recogniser", str(exports / recogniser)]
     capsys.readouterr()
-    assert cli.main([*command, "--recogniser", str(exports / recogniser), "--stride", "0.25", *more]) == 0
+    assert cli.main([*command, str(made / "videos" / "v2.mp4"), "--stride", "0.25", *more]) == 0
     return capsys.readouterr().out.splitlines()
 
 
