@@ -100,7 +100,7 @@ def test_what_is_chosen_is_kept_in_the_artifact(artifact, videos, capsys):
     said = capsys.readouterr()
     kept = Smoothing.of(Artifact.open(artifact).manifest)
     assert kept != Smoothing() and json.loads(said.out)["events"] == vars(kept) and f"on {kept.on}" in said.err
-    assert json.loads(said.out)["heads"]["verb noun"]["model"]["f1"]["50"] == 100
+    assert json.loads(said.out)["heads"]["verb noun"]["model"]["f1"]["50"] == 100, said
     assert evaluate(artifact, videos, "--json") == 0
     assert json.loads(capsys.readouterr().out)["events"] == vars(kept)
     assert cli.main(["verify", str(artifact)]) == 0 and selftest.main([str(artifact)]) == 0
