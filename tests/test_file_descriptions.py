@@ -50,18 +50,20 @@ def said(tmp_path, tflite_metadata):
 def test_a_clip(said):
     inputs = {"rgb": {"shape": [1, 8, 24, 32, 3], **PICTURES, "cut_from": [30, 40]}, "flow": {"shape": [1, 8, 24, 32, 2], **PICTURES}}
     inputs["flow"] = {**inputs["flow"], "channels": "flow", "resize": "crop"}
-    (file,) = said({"model.tflite": (["rgb", "flow"], ["noun", "verb"])}, inputs=inputs, sampling=SAMPLING)
+    outputs = ["noun", "verb", "embedding"]
+    (file,) = said({"model.tflite": (["rgb", "flow"], outputs)}, inputs=inputs, sampling=SAMPLING, embedding=96)
     assert (file["name"], file["version"]) == ("kitchen small", "abababababab+cdcdcdcdcdcd")
     what = "model.tflite, file 1 of 1 of the artifact small (clip, mixed), exported by egokeras 1.2.3 from the run kitchen"
     assert file["description"] == f"{what}; artifact.json says more."
+    assert file["outputs"]["embedding"]["description"] == "The vector that the classifiers see, which an anticipator observes."
     rgb, flow = file["inputs"].values()
     when = "8 frames that span 2 s"
     assert rgb["description"] == f"{when}: RGB, numbers from 0 to 255 as they are, resized by squash to 30x40, the middle of them."
     assert flow["description"] == f"{when}: flow, numbers from 0 to 255 as they are, resized by crop to 24x32."
     assert (rgb["content"], rgb["range"], flow["content"]) == ("image", (2, 4), "feature")
     assert rgb["limits"] == flow["limits"] == ([0], [255]) and rgb["axes"] == ["batch", "time", "height", "width", "channels"]
-    assert list(file["outputs"]) == ["noun", "verb"]
-    assert {name: tensor["files"] for name, tensor in file["outputs"].items()} == {"verb": VERB, "noun": NOUN}
+    assert list(file["outputs"]) == outputs
+    assert {name: tensor["files"] for name, tensor in file["outputs"].items()} == {"verb": VERB, "noun": NOUN, "embedding": []}
     assert (
         file["outputs"]["verb"]["description"] == "Logits of verb, one for each line of verb_labels.txt; their softmax are probabilities."
     )
