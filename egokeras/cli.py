@@ -17,7 +17,7 @@ COMMANDS = {
     "train": "train a recipe; without one, run the demo; with --videos, the whole road on your own clips",
     "evaluate": "score a run beside chance and majority",
     "export": "turn a run into gated artifacts of TFLite or ONNX files or SavedModels",
-    "features": "compute a run's features of whole videos, one vector every quarter of a second",
+    "features": "compute a run's or an artifact's features of whole videos, one vector every quarter of a second",
     "predict": "label a video file or a camera with an artifact, or say what comes next",
     "layers": "write the layers of a run's model as files of their own, for `benchmark --layers`",
     "benchmark": "measure latency, memory and size of artifacts on this machine",

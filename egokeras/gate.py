@@ -58,10 +58,8 @@ def judge(keras, tflite, labels, videos, limits, exact=False, embeddings=None):
     heads, differences = {}, [(0.0, 0.0)]
     for head in labels:
         figures = measure(keras[head], tflite[head], labels[head], videos)
-        finite = bool(np.isfinite(tflite[head]).all())
-        heads[head] = {**figures, "answer": decide(figures, limits) if finite else FAIL}
-        difference = float(np.abs(keras[head] - tflite[head]).max(initial=0.0)) if finite else float("inf")
-        differences.append((difference, difference / max(1.0, float(np.abs(keras[head]).max(initial=0.0)))))
+        differences.append(_difference(keras[head], tflite[head]))
+        heads[head] = {**figures, "answer": decide(figures, limits) if differences[-1][0] < float("inf") else FAIL}
     absolute, relative = np.max(differences, axis=0).tolist()
     answers = [figures["answer"] for figures in heads.values()]
     answer = FAIL if FAIL in answers else TOO_FEW if TOO_FEW in answers else PASS
@@ -83,13 +81,20 @@ def likeness(keras, tflite):
     """How near the vectors of a file, (clips, F), are to those of the Keras model: `cosine` of the angle between them in the mean,
     `least_cosine`, and `max_relative_difference` of a number to the largest (at least 1); None where there is no clip.
     """
-    if not len(keras) or not np.isfinite(tflite).all():
-        return {"cosine": None, "least_cosine": None, "max_relative_difference": float("inf") if len(keras) else 0.0}
+    _, relative = _difference(keras, tflite)
+    if not len(keras) or relative == float("inf"):
+        return {"cosine": None, "least_cosine": None, "max_relative_difference": relative}
     lengths = np.linalg.norm(keras, axis=1) * np.linalg.norm(tflite, axis=1)
     cosines = (keras * tflite).sum(axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)
-    difference = np.abs(keras - tflite).max() / max(1.0, np.abs(keras).max())
-    figures = {"cosine": cosines.mean(), "least_cosine": cosines.min(), "max_relative_difference": difference}
-    return {name: float(value) for name, value in figures.items()}
+    return {"cosine": float(cosines.mean()), "least_cosine": float(cosines.min()), "max_relative_difference": relative}
+
+
+def _difference(keras, tflite):
+    """The largest difference of a number, and that to the largest number (at least 1); infinite where a number is none."""
+    if not np.isfinite(tflite).all():
+        return float("inf"), float("inf")
+    absolute = float(np.abs(keras - tflite).max(initial=0.0))
+    return absolute, absolute / max(1.0, float(np.abs(keras).max(initial=0.0)))
 
 
 def measure(keras, tflite, labels, videos):

@@ -154,15 +154,14 @@ class Run:
             predict: function of a batch of inputs by name to outputs by name.
             label: for the progress.
         """
-        parts = {name: [np.zeros((0, len(self.classes[head])), np.float32)] for name, head, _, _ in kind.judged()}
-        wanted = [(name, output, part) for name, _, output, part in kind.judged()]
+        wanted = {name: (len(self.classes[head]), output, part) for name, head, output, part in kind.judged()}
         if kind.export.embedding:
-            parts[EMBEDDING] = [np.zeros((0, kind.describe()[EMBEDDING]), np.float32)]
-            wanted.append((EMBEDDING, EMBEDDING, np.s_[:]))
+            wanted[EMBEDDING] = kind.describe()[EMBEDDING], EMBEDDING, np.s_[:]
+        parts = {name: [np.zeros((0, width), np.float32)] for name, (width, _, _) in wanted.items()}
         for start in track(range(0, len(self.rows), BATCH), f"gate, {label}", unit="batch"):
             inputs = self.shards.inputs(self.rows[start : start + BATCH])
             outputs = predict({name: inputs[name] for name in self.inputs})
-            for name, output, part in wanted:
+            for name, (_, output, part) in wanted.items():
                 parts[name].append(np.asarray(outputs[output])[part])
         return {name: np.concatenate(found) for name, found in parts.items()}
 

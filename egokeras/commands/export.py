@@ -43,12 +43,12 @@ def run(args):
         raise InputError("give the names of exports, or --all for every one that fits the run.")
     if not args.all and (args.target or args.latencies):
         raise InputError(f"{'--target' if args.target else '--latencies'} chooses among all exports; give --all, too.")
+    if args.all and args.embedding:
+        raise InputError("--embedding is of named exports; give their names in the place of --all.")
 
     from egokeras.data.joined import open_sets
     from egokeras.export import load, ship_all
 
-    if args.all and args.embedding:
-        raise InputError("--embedding is of named exports; give their names in the place of --all.")
     limits = {"max_lost_points": args.max_lost_points, "min_agreement": args.min_agreement}
     limits = {name: value for name, value in limits.items() if value is not None}
     data = open_sets(args.data) if args.data else None
